@@ -1,0 +1,219 @@
+package session
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Lookup finds the session of a request. An error wraps ErrUnavailable and means
+// that nobody knows: callers deny with 503.
+//
+//  1. One cookie of our name, of the right length and alphabet; else no store is asked.
+//  2. The row is read, and opened unless exactly these bytes were opened before.
+//  3. The markers that could end it are read.
+//  4. Absolute end, then idling.
+//  5. At most once an interval LastUsed is moved; a body under an old key is resealed.
+func (m *Manager) Lookup(ctx context.Context, r *http.Request) (Lookup, error) {
+	token, reason := m.token(r)
+	if reason != Found {
+		return Lookup{Reason: reason, Clear: reason != NoCookie}, nil
+	}
+	return m.find(ctx, keyOf(token))
+}
+
+// Reload looks s up again, past every snapshot: what Lookup would say now.
+func (m *Manager) Reload(ctx context.Context, s *Session) (Lookup, error) { return m.find(ctx, s.Key) }
+
+func (m *Manager) find(ctx context.Context, key string) (Lookup, error) {
+	reading, cancel := bound(ctx) // one deadline for both reads
+	defer cancel()
+	row, found, err := m.store.Get(reading, key)
+	if err != nil {
+		return Lookup{}, m.unavailable("reading session", err)
+	}
+	if !found {
+		m.cache.drop(key)
+		return Lookup{Reason: Unknown, Clear: true}, nil
+	}
+	slot, newest := m.cache.get(key), true
+	var e *entry
+	if slot != nil {
+		e = slot.entry.Load()
+	}
+	if e == nil || !e.of(&row) {
+		if e, newest, err = m.decode(key, &row); err != nil {
+			m.observe(EventUnreadable)
+			m.log.WarnContext(ctx, "session record is unreadable; the browser is told to drop its cookie",
+				"session", publicID(key), "error", err)
+			return Lookup{Reason: Unreadable, Clear: true}, nil
+		}
+		slot = m.cache.put(key, e)
+	}
+	ended, err := m.ended(reading, e)
+	if err != nil {
+		return Lookup{}, err
+	}
+	if ended {
+		m.remove(ctx, key) // the marker decides; the row is only cleared away
+		return Lookup{Reason: EndedReason, Clear: true}, nil
+	}
+
+	now := m.now()
+	switch {
+	case !now.Before(e.session.ExpiresAt):
+		return Lookup{Reason: Expired, Clear: true}, nil
+	case e.idled || row.Idled || m.idle > 0 && !now.Before(row.LastUsed.Add(m.idle)):
+		return m.idling(ctx, slot, e, &row)
+	}
+	if !newest {
+		e = m.reseal(ctx, e, row.LastUsed)
+	}
+	lastUsed := row.LastUsed
+	if m.touchDue(slot, lastUsed, now) {
+		touched, there := m.touch(ctx, key, now)
+		if !there { // ended since the row was read
+			m.cache.drop(key)
+			return Lookup{Reason: Unknown, Clear: true}, nil
+		}
+		if touched {
+			lastUsed = now.Truncate(time.Microsecond)
+		}
+	}
+	return Lookup{Session: e.at(lastUsed, slot)}, nil
+}
+
+// decode opens a row. What is believed comes from the sealed body.
+func (m *Manager) decode(key string, row *Row) (e *entry, newest bool, err error) {
+	rec, newest, err := m.open(key, row.Version, row.Body)
+	if err != nil {
+		return nil, false, err
+	}
+	s, err := m.session(rec, key, row.Version)
+	if err != nil {
+		return nil, false, err
+	}
+	return m.entry(row.Body, s, rec.Idled), newest, nil
+}
+
+func (m *Manager) entry(body []byte, s *Session, idled bool) *entry {
+	markers := []Marker{bySession(Ended, s.Key), m.bySubject(Ended, s.Subject)}
+	if s.SID != "" {
+		markers = append(markers, m.bySID(Ended, s.SID))
+	}
+	return &entry{version: s.Version, body: body, session: s, markers: markers, idled: idled}
+}
+
+// at returns the session as used at that time, without copying it when it is known
+// so already.
+func (e *entry) at(lastUsed time.Time, in *slot) *Session {
+	if e.session.LastUsed.Equal(lastUsed) {
+		return e.session
+	}
+	moved, s := *e, *e.session
+	s.LastUsed = lastUsed
+	moved.session = &s
+	in.entry.CompareAndSwap(e, &moved)
+	return &s
+}
+
+// ended reports whether a marker ends the session: it was created before or at it.
+// The caller bounds ctx.
+func (m *Manager) ended(ctx context.Context, e *entry) (bool, error) {
+	marks, err := m.store.Marked(ctx, e.markers...)
+	if err != nil {
+		return false, m.unavailable("reading markers", err)
+	}
+	for _, at := range marks {
+		if !at.IsZero() && !e.session.CreatedAt.After(at) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// idling answers for a session that was not used for too long. The first time, the
+// marker is set and then the row flagged; in this order, because a crash between
+// the two may ask for a code twice but must not let a silent sign-in through.
+func (m *Manager) idling(ctx context.Context, in *slot, e *entry, row *Row) (Lookup, error) {
+	answer := Lookup{Reason: Idle, Subject: e.session.Subject, SID: e.session.SID}
+	if e.idled {
+		return answer, nil
+	}
+	in.idling.Lock()
+	defer in.idling.Unlock()
+	if in.idled {
+		return answer, nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	if m.afterIdleCode {
+		if _, err := m.mark(ctx, m.fresh(e.session.SID, e.session.Subject), 0); err != nil {
+			return Lookup{}, err
+		}
+	}
+	flagged := *e.session
+	flagged.Version++
+	flagged.LastUsed = row.LastUsed
+	next, err := m.seal(&flagged, true)
+	if err != nil {
+		return Lookup{}, err
+	}
+	writing, cancel := bound(ctx)
+	defer cancel()
+	ok, err := m.store.Update(writing, next, row.Version)
+	if err != nil {
+		return Lookup{}, m.unavailable("noting idle session", err)
+	}
+	if ok {
+		in.idled = true
+		m.observe(EventIdled)
+	}
+	return answer, nil
+}
+
+// reseal writes the body with the newest key. It is a compare-and-set like every
+// other change, and losing it or failing costs nothing: the next cold lookup tries
+// again.
+func (m *Manager) reseal(ctx context.Context, e *entry, lastUsed time.Time) *entry {
+	s := *e.session
+	s.Version++
+	s.LastUsed = lastUsed
+	next, ok, err := m.replace(ctx, &s)
+	if err != nil {
+		m.log.WarnContext(ctx, "session record could not be resealed", "session", s.ID, "error", err)
+	}
+	if err != nil || !ok {
+		return e
+	}
+	m.observe(EventResealed)
+	return next
+}
+
+// touchDue claims the touch of this interval for the caller.
+func (m *Manager) touchDue(in *slot, lastUsed, now time.Time) bool {
+	if now.Sub(lastUsed) < m.touchEvery {
+		return false
+	}
+	before := in.touched.Load()
+	if before != 0 && now.UnixMicro()-before < m.touchEvery.Microseconds() && now.UnixMicro() >= before {
+		return false
+	}
+	return in.touched.CompareAndSwap(before, now.UnixMicro())
+}
+
+// touch moves LastUsed. A store that cannot write does not take the session away:
+// reading it worked, so this request is served and the next interval tries again.
+func (m *Manager) touch(ctx context.Context, key string, now time.Time) (touched, there bool) {
+	ctx, cancel := bound(ctx)
+	defer cancel()
+	ok, err := m.store.Touch(ctx, key, now.Truncate(time.Microsecond))
+	if err != nil {
+		m.unavailable("touching session", err)
+		m.log.WarnContext(ctx, "time of last use could not be written", "session", publicID(key), "error", err)
+		return false, true
+	}
+	if ok {
+		m.observe(EventTouched)
+	}
+	return ok, ok
+}
