@@ -1,0 +1,200 @@
+// Package live knows which requests and upgraded connections are being served
+// for which session at this moment, so that ending a session ends them too.
+//
+// It owns the list and nothing else: what ending means is the cancel function
+// of whoever added the entry. It stores nothing beyond the life of a request.
+//
+// Invariants:
+//   - an entry's cancel function is called at most once, and is not called at
+//     all when its remove function came first;
+//   - a request that looked its session up before the session was ended and is
+//     added afterwards is cancelled all the same, if it is added with the Mark
+//     it took before the look-up: no request slips between the two.
+//
+// Adding and removing takes a lock of one shard and no map. Closing walks over
+// all entries: it happens when somebody signs out, adding happens every request.
+package live
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	shards = 16
+	// remembered is how many endings are kept for entries that come late. An
+	// entry whose mark is older than all of them is cancelled: with this many
+	// sign-outs during one look-up there is no telling.
+	remembered = 4096
+)
+
+// Registry is the list. Use New.
+type Registry struct {
+	shard    [shards]shard
+	live     atomic.Int64
+	draining atomic.Bool
+
+	ended atomic.Uint64 // how many endings there have been
+	mu    sync.Mutex    // orders endings
+	ring  [remembered]ending
+}
+
+type shard struct {
+	mu   sync.Mutex
+	head entry // the ring's fixed member
+	_    [40]byte
+}
+
+type entry struct {
+	next, prev        *entry // nil: not in the list
+	key, sid, subject string
+	cancel            func()
+}
+
+// ending names what was ended: exactly one field is set.
+type ending struct{ key, sid, subject string }
+
+func (e ending) covers(x *entry) bool {
+	return e.key != "" && e.key == x.key || e.sid != "" && e.sid == x.sid || e.subject != "" && e.subject == x.subject
+}
+
+// Mark is a moment in the life of a registry. The zero Mark is no moment.
+type Mark uint64
+
+// New returns an empty registry.
+func New() *Registry {
+	r := &Registry{}
+	for i := range r.shard {
+		h := &r.shard[i].head
+		h.next, h.prev = h, h
+	}
+	return r
+}
+
+// Mark returns the present moment, to be taken before a session is looked up.
+func (r *Registry) Mark() Mark { return Mark(r.ended.Load() + 1) }
+
+// Add enters something that is served for a session until remove is called.
+// Empty words never match: what belongs to nobody is ended by CloseAll alone.
+// The cancel function may be called from any goroutine, from within Add too,
+// and may still be running when remove returns. It must not block for long and
+// must not call the registry.
+func (r *Registry) Add(key, sid, subject string, cancel func()) (remove func()) {
+	return r.AddSince(0, key, sid, subject, cancel)
+}
+
+// AddSince is Add for somebody who looked the session up after taking since: if
+// the session was ended between then and now, cancel is called at once.
+func (r *Registry) AddSince(since Mark, key, sid, subject string, cancel func()) (remove func()) {
+	e := &entry{key: key, sid: sid, subject: subject, cancel: cancel}
+	s := &r.shard[rand.Uint64()%shards]
+	s.mu.Lock()
+	e.next, e.prev = s.head.next, &s.head
+	e.next.prev, s.head.next = e, e
+	s.mu.Unlock()
+	r.live.Add(1)
+
+	// The entry is in the list before the count of endings is read, and an
+	// ending is counted before the list is walked: one of the two sees the other.
+	if r.draining.Load() || since != 0 && r.ended.Load() != uint64(since)-1 && r.endedSince(since, e) {
+		if s.take(e) {
+			r.live.Add(-1)
+			cancel()
+		}
+	}
+	return func() {
+		if s.take(e) {
+			r.live.Add(-1)
+		}
+	}
+}
+
+// take removes an entry and reports whether it was there.
+func (s *shard) take(e *entry) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unlink(e)
+}
+
+func (s *shard) unlink(e *entry) bool {
+	if e.next == nil {
+		return false
+	}
+	e.prev.next, e.next.prev = e.next, e.prev
+	e.next, e.prev = nil, nil
+	return true
+}
+
+func (r *Registry) endedSince(since Mark, e *entry) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first, last := uint64(since)-1, r.ended.Load()
+	if last-first > remembered {
+		return true
+	}
+	for i := first; i < last; i++ {
+		if r.ring[i%remembered].covers(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// CloseSession ends everything that is served for the session with this key and
+// returns how many that were.
+func (r *Registry) CloseSession(key string) int { return r.end(ending{key: key}) }
+
+// CloseSID ends everything served for sessions that came from the provider's
+// session sid.
+func (r *Registry) CloseSID(sid string) int { return r.end(ending{sid: sid}) }
+
+// CloseSubject ends everything served for one person.
+func (r *Registry) CloseSubject(subject string) int { return r.end(ending{subject: subject}) }
+
+func (r *Registry) end(what ending) int {
+	if what == (ending{}) {
+		return 0
+	}
+	r.mu.Lock()
+	r.ring[r.ended.Load()%remembered] = what
+	r.ended.Add(1)
+	r.mu.Unlock()
+	return r.cancel(what.covers)
+}
+
+// CloseAll ends everything, and from then on whatever is added at once: the
+// process is going down.
+func (r *Registry) CloseAll() int {
+	r.draining.Store(true)
+	return r.cancel(func(*entry) bool { return true })
+}
+
+// Draining reports whether CloseAll has been called. A cancel function that
+// asks can tell a shutdown from a sign-out.
+func (r *Registry) Draining() bool { return r.draining.Load() }
+
+func (r *Registry) cancel(match func(*entry) bool) int {
+	var cancels []func()
+	for i := range r.shard {
+		s := &r.shard[i]
+		s.mu.Lock()
+		for e := s.head.next; e != &s.head; {
+			next := e.next
+			if match(e) {
+				s.unlink(e)
+				cancels = append(cancels, e.cancel)
+			}
+			e = next
+		}
+		s.mu.Unlock()
+	}
+	r.live.Add(-int64(len(cancels)))
+	for _, cancel := range cancels { // outside the locks
+		cancel()
+	}
+	return len(cancels)
+}
+
+// Len returns how many entries there are.
+func (r *Registry) Len() int { return int(r.live.Load()) }
