@@ -1,0 +1,84 @@
+package route
+
+import "strings"
+
+// Bounds on the readings of one path. A path beyond them is refused.
+const (
+	maxReadings     = 64
+	maxReadingBytes = 512 << 10
+)
+
+// readings returns what upstreams may take the path for: as received, decoded once or twice, and after any of those
+// also with parameters removed, backslashes as slashes, slashes merged, or cut at an encoded ? or #, in every
+// order. The first one is Path. Dot segments are resolved in none, because ok is false when any of them has one, or
+// when there are too many.
+func (t Target) readings() (paths []string, ok bool) {
+	type reading struct {
+		path    string
+		decoded int
+	}
+	list := []reading{{t.Path, 1}, {decodeNeedful(t.Raw), 0}}
+	bytes := len(t.Path) + len(t.Raw)
+	add := func(path string, decoded int) {
+		for _, r := range list {
+			if r.path == path && r.decoded <= decoded {
+				return
+			}
+		}
+		list = append(list, reading{path, decoded})
+		bytes += len(path)
+	}
+	for i := 0; i < len(list); i++ {
+		if len(list) > maxReadings || bytes > maxReadingBytes || hasDotSegment(list[i].path) {
+			return nil, false
+		}
+		r := list[i]
+		paths = append(paths, r.path)
+		if r.decoded < 2 {
+			add(decode(r.path), r.decoded+1)
+		}
+		add(dropParameters(r.path), r.decoded)
+		add(strings.ReplaceAll(r.path, `\`, "/"), r.decoded)
+		add(mergeSlashes(r.path), r.decoded)
+		if cut := strings.IndexAny(r.path, "?#"); cut >= 0 {
+			add(r.path[:cut], r.decoded)
+		}
+	}
+	return paths, true
+}
+
+// dropParameters cuts every segment at its first semicolon.
+func dropParameters(s string) string {
+	next := strings.IndexByte(s, ';')
+	if next < 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	inside := false
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case ';':
+			inside = true
+		case '/':
+			inside = false
+		}
+		if !inside {
+			b = append(b, s[i])
+		}
+	}
+	return string(b)
+}
+
+func mergeSlashes(s string) string {
+	if !strings.Contains(s, "//") {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '/' && i > 0 && s[i-1] == '/' {
+			continue
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}
