@@ -68,25 +68,37 @@ func New(c Claims, o Options) (Identity, error) {
 	return id, nil
 }
 
-// Text is the text of the claim at path as rules and applications see it: Claims.Text, save that `email` is the
-// address that counts.
+// Text is the text of the claim at path as rules and applications see it: Claims.Text, save that a claim with a field
+// of its own is that field, so that `email` is the address that counts.
 func (id *Identity) Text(path string) string {
-	if path == "email" {
+	switch path {
+	case "sub":
+		return id.Subject
+	case "email":
 		return id.Email
+	case "name":
+		return id.Name
+	case "username":
+		return id.Username
 	}
 	return id.Claims.Text(path)
 }
 
-// List is the list of the claim at path as rules and applications see it: Claims.List, save that `email` is the
-// address that counts.
+// List is the list of the claim at path as rules and applications see it: Claims.List, save for the claims with a
+// field of their own.
 func (id *Identity) List(path string) []string {
-	if path != "email" {
-		return id.Claims.List(path)
-	}
-	if id.Email == "" {
+	switch path {
+	case "roles":
+		return id.Roles
+	case "organizations":
+		return id.Organizations
+	case "sub", "email", "name", "username":
+		if text := id.Text(path); text != "" {
+			return []string{text}
+		}
 		return nil
 	}
-	return []string{id.Email}
+	return id.Claims.List(path)
 }
 
 // NormalEmail is the one form in which addresses are kept and compared: ASCII lower case, exactly one @ with

@@ -129,3 +129,19 @@ func parse(t testing.TB, json string) identity.Claims {
 	}
 	return c
 }
+
+func TestTextAndList(t *testing.T) {
+	t.Parallel()
+	id, err := identity.New(parse(t, `{"sub":"u1","name":7,"username":"ann","roles":["a",1],"organizations":"o1","custom_data":{"x":["y"]},"level":3}`), identity.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string][]string{ // :: path → text, then list
+		"sub": {"u1", "u1"}, "name": {""}, "email": {""}, "username": {"ann", "ann"}, "roles": {"", "a", "1"}, "organizations": {"o1", "o1"},
+		"custom_data.x": {"", "y"}, "level": {"3", "3"}, "absent": {""},
+	} {
+		if got := append([]string{id.Text(path)}, id.List(path)...); !cmp.Equal(got, want) {
+			t.Errorf("Text and List of %s = %q, want %q", path, got, want)
+		}
+	}
+}

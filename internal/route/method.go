@@ -26,3 +26,10 @@ func matchMethod(m string) string {
 	}
 	return m
 }
+
+// Methods is the list of all methods that ValidMethod knows, for the Allow header of a 405.
+func Methods() string {
+	return "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, PROPFIND, PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK, " +
+		"VERSION-CONTROL, REPORT, CHECKOUT, CHECKIN, UNCHECKOUT, MKWORKSPACE, UPDATE, LABEL, MERGE, BASELINE-CONTROL, " +
+		"MKACTIVITY, SEARCH, ACL"
+}
