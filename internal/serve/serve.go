@@ -33,6 +33,8 @@ type Config struct {
 	Name string
 	// Addr is the address to bind, host:port; port 0 picks a free one.
 	Addr string
+	// Listener is used instead of binding Addr. Nil: Addr is bound.
+	Listener net.Listener
 	// Handler answers every request.
 	Handler http.Handler
 	// TLS holds the certificate. Nil: plain HTTP.
@@ -59,6 +61,16 @@ type Server struct {
 	http     *http.Server
 }
 
+// Bind binds an address for the listener of that name. The error says what to type;
+// it is a *TakenError when somebody else has the port.
+func Bind(name, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, explainListen(name, addr, err)
+	}
+	return l, nil
+}
+
 // Listen binds the address, so that a taken port is reported before anything
 // else starts. The error is a *TakenError when somebody else has the port.
 func Listen(c Config) (*Server, error) {
@@ -71,9 +83,12 @@ func Listen(c Config) (*Server, error) {
 	if c.MaxHeaderBytes == 0 {
 		c.MaxHeaderBytes = defaultMaxHeaderBytes
 	}
-	l, err := net.Listen("tcp", c.Addr)
-	if err != nil {
-		return nil, explainListen(c.Name, c.Addr, err)
+	l := c.Listener
+	if l == nil {
+		var err error
+		if l, err = Bind(c.Name, c.Addr); err != nil {
+			return nil, err
+		}
 	}
 
 	protocols := new(http.Protocols)

@@ -321,6 +321,18 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 	}
 }
 
+func TestAListenerThatIsBoundAlready(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, serve.Config{Listener: l, Handler: http.NotFoundHandler()})
+	if got := exchange(t, l.Addr().String(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); s.Addr() != l.Addr() || !strings.HasPrefix(got, "HTTP/1.1 404") {
+		t.Errorf("got %q on %v, want the handler on the listener given", got, s.Addr())
+	}
+}
+
 func TestShutdownBeforeServeFreesThePort(t *testing.T) {
 	t.Parallel()
 	s, err := serve.Listen(serve.Config{Addr: "127.0.0.1:0"})
