@@ -1,0 +1,278 @@
+package guard_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"portero/internal/access"
+	"portero/internal/audit"
+	"portero/internal/guard"
+	"portero/internal/identity"
+	"portero/internal/route"
+	"portero/internal/session"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+var (
+	inside    = netip.MustParseAddr("10.1.2.3")
+	outside   = netip.MustParseAddr("203.0.113.9")
+	storeDown = fmt.Errorf("reading session: %w", session.ErrUnavailable)
+	badLookup = errors.New("refreshing: access denied")
+)
+
+// TestMatrix is the access matrix: every access value against who asks.
+func TestMatrix(t *testing.T) {
+	t.Parallel()
+	ann := someone("u1", "ann@corp.com")
+	bob := someone("u2", "bob@evil.com")
+	broken := &session.Session{Subject: "u3", ID: "broken"} // without identity
+	corp := policy(t, access.Rule{Roles: []string{"root"}}, access.Rule{EmailDomains: []string{"corp.com"}})
+	office := policy(t, access.Rule{EmailDomains: []string{"corp.com"}, Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+
+	type who struct {
+		name    string
+		session *session.Session
+		missing session.Reason
+		lookup  error
+		client  netip.Addr
+	}
+	people := []who{
+		{"nobody", nil, session.NoCookie, nil, inside},
+		{"idled", nil, session.Idle, nil, inside},
+		{"ann", ann, session.Found, nil, inside},
+		{"ann elsewhere", ann, session.Found, nil, outside},
+		{"ann, address unknown", ann, session.Found, nil, netip.Addr{}},
+		{"bob", bob, session.Found, nil, inside},
+		{"broken", broken, session.Found, nil, inside},
+		{"ended", ann, session.EndedReason, nil, inside}, // contradictory: the reason wins
+		{"store down", nil, session.Found, storeDown, inside},
+		{"store down, session at hand", ann, session.Found, storeDown, inside},
+		{"other trouble", ann, session.Found, badLookup, inside},
+	}
+	everybody := func(want string) map[string]string {
+		m := map[string]string{}
+		for _, w := range people {
+			m[w.name] = want
+		}
+		return m
+	}
+	but := func(m map[string]string, changes ...string) map[string]string {
+		for i := 0; i < len(changes); i += 2 {
+			m[changes[i]] = changes[i+1]
+		}
+		return m
+	}
+	signedIn := func(ann, elsewhere, unknown, bob string) map[string]string {
+		return map[string]string{
+			"nobody": "sign-in no-session no-cookie", "idled": "sign-in no-session idle", "ended": "sign-in no-session ended", "broken": "sign-in no-session ",
+			"ann": ann, "ann elsewhere": elsewhere, "ann, address unknown": unknown, "bob": bob,
+			"store down": "deny store-unavailable", "store down, session at hand": "deny store-unavailable", "other trouble": "deny unchecked",
+		}
+	}
+	const allowed, annIn = "allow rule allow[1] u1", "allow rule allow[0] u1"
+	for _, test := range []struct {
+		name  string
+		route *route.Route
+		want  map[string]string // :: who → outcome, reason, what became of the session or rule, identity
+	}{
+		{"no route", nil, everybody("deny no-route")},
+		{"zero route", &route.Route{}, everybody("deny route-denied")},
+		{"deny", &route.Route{Access: route.Deny, Allow: corp}, everybody("deny route-denied")},
+		{"unknown access", &route.Route{Access: 77, Allow: corp}, everybody("deny route-denied")},
+		{"public", &route.Route{Access: route.Public}, everybody("allow public")},
+		{"public with rules", &route.Route{Access: route.Public, Allow: corp}, everybody("allow public")},
+		{"optional", &route.Route{Access: route.Optional}, but(everybody("allow anonymous"),
+			"ann", "allow signed-in u1", "ann elsewhere", "allow signed-in u1", "ann, address unknown", "allow signed-in u1", "bob", "allow signed-in u2")},
+		{"signed-in without rules", &route.Route{Access: route.SignedIn}, signedIn("deny no-rule", "deny no-rule", "deny no-rule", "deny no-rule")},
+		{"signed-in, domain", &route.Route{Access: route.SignedIn, Allow: corp}, signedIn(allowed, allowed, allowed, "deny no-rule")},
+		{"signed-in, network", &route.Route{Access: route.SignedIn, Allow: office}, signedIn(annIn, "deny network", "deny network", "deny no-rule")},
+	} {
+		for _, w := range people {
+			want, listed := test.want[w.name]
+			if !listed {
+				t.Errorf("%s: the table forgets %s", test.name, w.name)
+			}
+			d := new(guard.Guard).Decide(t.Context(), guard.Request{Route: test.route, Session: w.session, Missing: w.missing, Lookup: w.lookup, Client: w.client})
+			if got := describe(d); got != want {
+				t.Errorf("%s, %s: got %q, want %q", test.name, w.name, got, want)
+			}
+			if d.Route != test.route {
+				t.Errorf("%s, %s: the decision is about another route", test.name, w.name)
+			}
+			if d.NetworkOnly != (d.Reason == guard.ReasonNetwork) || d.Identity != nil && d.Outcome != guard.Allow {
+				t.Errorf("%s, %s: %+v contradicts itself", test.name, w.name, d)
+			}
+		}
+	}
+}
+
+func TestZero(t *testing.T) {
+	t.Parallel()
+	if d := new(guard.Guard).Decide(t.Context(), guard.Request{}); d.Outcome != guard.Deny || d.Reason != guard.ReasonNoRoute || d.Identity != nil {
+		t.Errorf("the zero Request: %+v, want deny", d)
+	}
+	if d := (guard.Decision{}); d.Outcome != guard.Deny {
+		t.Errorf("the zero Decision: %+v, want deny", d)
+	}
+	if got := guard.Outcome(9).String(); got != "Outcome(9)" {
+		t.Errorf("an unknown outcome is called %q", got)
+	}
+}
+
+// TestFailuresDeny: whatever else is set, a protected route is closed while nobody knows whether the session is good,
+// and only a rule that holds opens it.
+func TestFailuresDeny(t *testing.T) {
+	t.Parallel()
+	everybody := policy(t, access.Rule{EmailDomains: []string{"*"}}, access.Rule{Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}})
+	rapid.Check(t, func(t *rapid.T) {
+		r := guard.Request{
+			Session:   rapid.SampledFrom([]*session.Session{nil, {}, {Subject: "u1"}, someone("u1", "ann@corp.com"), someone("", "ann@corp.com")}).Draw(t, "session"),
+			Missing:   rapid.SampledFrom([]session.Reason{session.Found, session.NoCookie, session.Idle, session.EndedReason, "new reason"}).Draw(t, "missing"),
+			Lookup:    rapid.SampledFrom([]error{nil, storeDown, badLookup, context.Canceled}).Draw(t, "lookup"),
+			Client:    rapid.SampledFrom([]netip.Addr{{}, inside, outside}).Draw(t, "client"),
+			Method:    rapid.SampledFrom([]string{"", "GET", "OPTIONS"}).Draw(t, "method"),
+			Path:      rapid.String().Draw(t, "path"),
+			Host:      rapid.String().Draw(t, "host"),
+			RequestID: rapid.String().Draw(t, "id"),
+		}
+		r.Route = &route.Route{
+			Access: route.Access(rapid.Uint8Range(0, 9).Draw(t, "access")),
+			Allow:  rapid.SampledFrom([]access.Policy{{}, everybody}).Draw(t, "allow"),
+			Paths:  route.Paths(rapid.Uint8().Draw(t, "paths")),
+		}
+		if rapid.IntRange(0, 9).Draw(t, "route") == 0 {
+			r.Route = nil
+		}
+		d := new(guard.Guard).Decide(context.Background(), r)
+		good := r.Session != nil && r.Session.Identity.Subject != "" && r.Missing == session.Found && r.Lookup == nil
+		switch {
+		case r.Route == nil || r.Route.Access == route.Deny || r.Route.Access > route.SignedIn:
+			if d.Outcome != guard.Deny {
+				t.Fatalf("%+v: %+v", r, d)
+			}
+		case r.Route.Access == route.SignedIn && r.Lookup != nil:
+			if d.Outcome != guard.Deny {
+				t.Fatalf("lookup error on a protected route: %+v", d)
+			}
+		case r.Route.Access == route.SignedIn && d.Outcome == guard.Allow:
+			if !good || r.Route.Allow.Len() == 0 || d.Identity == nil || d.Rule == "" {
+				t.Fatalf("%+v: allowed by %+v", r, d)
+			}
+		}
+		if d.Identity != nil && (!good || d.Outcome != guard.Allow || r.Route.Access == route.Public) {
+			t.Fatalf("%+v: the upstream would be told %+v", r, d.Identity)
+		}
+	})
+}
+
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "audit.log")
+	log, err := audit.New(audit.Config{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guard.Guard{Audit: log}
+	ann := someone("u1", "ann@corp.com")
+	corp := policy(t, access.Rule{EmailDomains: []string{"corp.com"}})
+	request := func(name string, a route.Access, s *session.Session, missing session.Reason) guard.Request {
+		return guard.Request{Route: &route.Route{Name: name, Access: a, Allow: corp}, Session: s, Missing: missing, Client: inside,
+			Method: "GET", Host: "wiki.corp.com", Path: "/a\nb", RequestID: "r1"}
+	}
+	g.Decide(t.Context(), request("public", route.Public, nil, session.NoCookie))
+	g.Decide(t.Context(), request("wiki", route.SignedIn, ann, session.Found))
+	g.Decide(t.Context(), request("wiki", route.SignedIn, nil, session.NoCookie))
+	g.Decide(t.Context(), request("wiki", route.SignedIn, nil, session.Idle))
+	g.Decide(t.Context(), request("wiki", route.SignedIn, someone("u2", "bob@evil.com"), session.Found))
+	g.Decide(t.Context(), request("start", route.Optional, nil, session.NoCookie))
+	g.Decide(t.Context(), guard.Request{})
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range bytes.Lines(data) {
+		var e map[string]any
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatalf("audit line %q: %v", line, err)
+		}
+		got = append(got, fmt.Sprint(e["action"], " ", e["outcome"], " ", e["reason"], " ", e["route"], " ", e["rule"], " ", e["subject"], " ", e["email"], " ", e["session"]))
+	}
+	want := []string{
+		"decision allow rule wiki allow[0] u1 ann@corp.com s-u1",
+		"decision sign-in no-session wiki <nil> <nil> <nil> <nil>",
+		"decision sign-in no-session:idle wiki <nil> <nil> <nil> <nil>",
+		"decision deny no-rule wiki <nil> u2 bob@evil.com s-u2",
+		"decision allow anonymous start <nil> <nil> <nil> <nil>",
+		"decision deny no-route <nil> <nil> <nil> <nil> <nil>",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("audit: (-want +got)\n%s", diff)
+	}
+	for _, part := range []string{`"client":"10.1.2.3"`, `"method":"GET"`, `"host":"wiki.corp.com"`, `"request_id":"r1"`} {
+		if !strings.Contains(string(data), part) {
+			t.Errorf("the audit file lacks %s:\n%s", part, data)
+		}
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	ann := someone("u1", "ann@corp.com")
+	r := guard.Request{Route: &route.Route{Name: "wiki", Access: route.SignedIn, Allow: policy(b, access.Rule{EmailDomains: []string{"corp.com"}})},
+		Session: ann, Client: inside, Method: "GET", Host: "wiki.corp.com", Path: "/a", RequestID: "r1"}
+	quiet, err := audit.New(audit.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, g := range map[string]*guard.Guard{"plain": {}, "audit": {Audit: quiet}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if g.Decide(b.Context(), r).Outcome != guard.Allow {
+					b.Fatal("denied")
+				}
+			}
+		})
+	}
+}
+
+func describe(d guard.Decision) string {
+	s := d.Outcome.String() + " " + string(d.Reason)
+	switch {
+	case d.Reason == guard.ReasonNoSession:
+		s += " " + string(d.Missing)
+	case d.Rule != "":
+		s += " " + d.Rule
+	}
+	if d.Identity != nil {
+		s += " " + d.Identity.Subject
+	}
+	return s
+}
+
+func someone(subject, email string) *session.Session {
+	return &session.Session{Subject: subject, ID: "s-" + subject, Identity: identity.Identity{Subject: subject, Email: email, EmailVerified: true}}
+}
+
+func policy(t testing.TB, rules ...access.Rule) access.Policy {
+	t.Helper()
+	p, err := access.NewPolicy(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
