@@ -10,7 +10,8 @@ import (
 	"github.com/logto-io/go/v2/core"
 )
 
-// Metadata is Logto's discovery document after every check: endpoints are on the configured endpoint's origin.
+// Metadata is Logto's discovery document after every check: endpoints are on the configured endpoint's origin. It is
+// shared by all who ask, and must not be changed.
 type Metadata struct {
 	Issuer                string
 	AuthorizationEndpoint string

@@ -15,7 +15,8 @@ import (
 type Status struct {
 	// Discovered: a discovery document is in hand, so that people can sign in.
 	Discovered bool
-	// Call is the latest kind of call that fails at present: discovery, keys, token, userinfo or revocation. "": none.
+	// Call is the kind of call that failed last, if it has not worked since: discovery, keys, token, userinfo or
+	// revocation. A failure that nobody repeats is forgotten after a quarter of an hour. "": none.
 	Call string
 	// Class says how it fails, in a word: timeout, unreachable, tls, redirect, malformed, busy, refused, or the OAuth
 	// error code that names the client (invalid_client). "": it does not.
@@ -39,6 +40,9 @@ const (
 	callUserinfo   = "userinfo"
 	callRevocation = "revocation"
 )
+
+// failureKept is how long a failure counts that is neither repeated nor mended: not every call is made every day.
+const failureKept = 15 * time.Minute
 
 type failure struct {
 	class        string
@@ -86,7 +90,8 @@ func (h *health) status() Status {
 	s := Status{Since: h.well}
 	var last time.Time
 	for _, call := range []string{callDiscovery, callKeys, callToken, callUserinfo, callRevocation} {
-		if f, ok := h.failing[call]; ok && (s.Call == "" || f.again.After(last)) {
+		f, ok := h.failing[call]
+		if ok && h.now().Sub(f.again) < failureKept && (s.Call == "" || f.again.After(last)) {
 			s.Call, s.Class, s.Since, last = call, f.class, f.since, f.again
 		}
 	}

@@ -13,22 +13,24 @@ import (
 // Userinfo fetches the claims that an access token opens (OpenID Connect Core 1.0 5.3) and returns them as they came,
 // once their `sub` equals subject, which is that of the verified ID token: only then may they be used (5.3.2).
 func (p *Provider) Userinfo(ctx context.Context, accessToken, subject string) (json.RawMessage, error) {
-	data, err := p.userinfo(ctx, accessToken, subject)
+	m, err := p.Discover(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("fetching userinfo: %w", err)
+	}
+	data, err := p.userinfo(ctx, m.UserinfoEndpoint, accessToken, subject)
 	if err := p.outcome(ctx, callUserinfo, err); err != nil {
 		return nil, fmt.Errorf("fetching userinfo: %w", err)
 	}
 	return data, nil
 }
 
-func (p *Provider) userinfo(ctx context.Context, accessToken, subject string) (json.RawMessage, error) {
-	m, err := p.Discover(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if m.UserinfoEndpoint == "" {
+func (p *Provider) userinfo(ctx context.Context, endpoint, accessToken, subject string) (json.RawMessage, error) {
+	if endpoint == "" {
 		return nil, &RefusedError{Call: callUserinfo, Cause: errNotOffered}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.UserinfoEndpoint, nil)
+	ctx, cancel := context.WithTimeout(ctx, p.timeout())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
 	if err != nil {
 		return nil, err
 	}
