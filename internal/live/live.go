@@ -32,8 +32,11 @@ const (
 // Registry is the list. Use New.
 type Registry struct {
 	shard    [shards]shard
-	live     atomic.Int64
+	live     atomic.Int64 // entries in the list
+	open     atomic.Int64 // entries that have not been removed, the ended ones included
 	draining atomic.Bool
+	drained  chan struct{}
+	once     sync.Once // closes drained
 
 	ended atomic.Uint64 // how many endings there have been
 	mu    sync.Mutex    // orders endings
@@ -50,6 +53,7 @@ type entry struct {
 	next, prev        *entry // nil: not in the list
 	key, sid, subject string
 	cancel            func()
+	removed           bool
 }
 
 // ending names what was ended: exactly one field is set.
@@ -64,7 +68,7 @@ type Mark uint64
 
 // New returns an empty registry.
 func New() *Registry {
-	r := &Registry{}
+	r := &Registry{drained: make(chan struct{})}
 	for i := range r.shard {
 		h := &r.shard[i].head
 		h.next, h.prev = h, h
@@ -94,6 +98,7 @@ func (r *Registry) AddSince(since Mark, key, sid, subject string, cancel func())
 	e.next.prev, s.head.next = e, e
 	s.mu.Unlock()
 	r.live.Add(1)
+	r.open.Add(1)
 
 	// The entry is in the list before the count of endings is read, and an
 	// ending is counted before the list is walked: one of the two sees the other.
@@ -104,13 +109,20 @@ func (r *Registry) AddSince(since Mark, key, sid, subject string, cancel func())
 		}
 	}
 	return func() {
-		if s.take(e) {
+		s.mu.Lock()
+		listed, first := s.unlink(e), !e.removed
+		e.removed = true
+		s.mu.Unlock()
+		if listed {
 			r.live.Add(-1)
+		}
+		if first && r.open.Add(-1) == 0 && r.draining.Load() {
+			r.once.Do(func() { close(r.drained) })
 		}
 	}
 }
 
-// take removes an entry and reports whether it was there.
+// take takes an entry out of the list and reports whether it was there.
 func (s *shard) take(e *entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,8 +179,16 @@ func (r *Registry) end(what ending) int {
 // process is going down.
 func (r *Registry) CloseAll() int {
 	r.draining.Store(true)
-	return r.cancel(func(*entry) bool { return true })
+	n := r.cancel(func(*entry) bool { return true })
+	if r.open.Load() == 0 {
+		r.once.Do(func() { close(r.drained) })
+	}
+	return n
 }
+
+// Drained is closed when, after CloseAll, everything has been removed by those
+// who added it: close frames have been sent, connections are closed.
+func (r *Registry) Drained() <-chan struct{} { return r.drained }
 
 // Draining reports whether CloseAll has been called. A cancel function that
 // asks can tell a shutdown from a sign-out.

@@ -137,6 +137,41 @@ func TestDraining(t *testing.T) {
 	}
 }
 
+func TestDrained(t *testing.T) {
+	t.Parallel()
+	drained := func(r *live.Registry) bool {
+		select {
+		case <-r.Drained():
+			return true
+		default:
+			return false
+		}
+	}
+	r := live.New()
+	one, two := r.Add("k", "", "", func() {}), r.Add("", "", "", func() {})
+	one()
+	if drained(r) {
+		t.Error("drained before CloseAll")
+	}
+	r.CloseAll()
+	if drained(r) {
+		t.Error("drained while something is still being closed")
+	}
+	one()
+	if drained(r) {
+		t.Error("removing twice counted twice")
+	}
+	two()
+	if !drained(r) {
+		t.Error("not drained after everything was removed")
+	}
+	empty := live.New()
+	empty.CloseAll()
+	if !drained(empty) {
+		t.Error("an empty registry is not drained by CloseAll")
+	}
+}
+
 // Every entry that is there or comes while a session ends is either ended or
 // was removed before.
 func TestConcurrentEndings(t *testing.T) {
