@@ -54,6 +54,10 @@ func (p *Provider) serveAuthorization(w http.ResponseWriter, r *http.Request) {
 		writeOAuthError(w, oauthError{http.StatusBadRequest, "invalid_request", "authorization request cannot be read"})
 		return
 	}
+	if oversized(r.Form) {
+		writeOAuthError(w, oauthError{http.StatusBadRequest, "invalid_request", "authorization request is too long"})
+		return
+	}
 	for name, values := range r.Form {
 		if len(values) > 1 && name != "resource" {
 			writeOAuthError(w, oauthError{http.StatusBadRequest, "invalid_request", "'" + name + "' parameter must not be provided twice"})
@@ -224,6 +228,9 @@ func (p *Provider) finish(w http.ResponseWriter, r *http.Request, it interaction
 	a.code = key
 	p.answer(w, r, a, nil)
 }
+
+// oversized reports whether a request is longer than what is kept of one for an hour should be.
+func oversized(form url.Values) bool { return len(form.Encode()) > maxRequest }
 
 // answer is an authorization response.
 type answer struct {

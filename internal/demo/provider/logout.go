@@ -43,7 +43,7 @@ func (p *Provider) serveEndSession(w http.ResponseWriter, r *http.Request) {
 		writeOAuthError(w, oauthError{http.StatusBadRequest, code, description})
 	}
 	req, err := op.ParseEndSessionRequest(r, p.engine.Decoder())
-	if err != nil {
+	if err != nil || oversized(r.Form) {
 		refuse("invalid_request", "end of session request cannot be read")
 		return
 	}

@@ -393,6 +393,7 @@ func TestAuthorizationErrors(t *testing.T) {
 		"no client":       {w.authorization(map[string]string{"client_id": ""}), "invalid_request"},
 		"no redirect_uri": {w.authorization(map[string]string{"redirect_uri": ""}), "invalid_redirect_uri"},
 		"state twice":     {w.authorization(nil) + "&state=two", "invalid_request"},
+		"state of 16 KiB": {w.authorization(map[string]string{"state": strings.Repeat("s", 16<<10)}), "invalid_request"},
 		"bad max_age":     {w.authorization(map[string]string{"max_age": "-1"}), "invalid_request"},
 	} {
 		v := w.browser().do("GET", row.target, nil)

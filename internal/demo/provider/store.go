@@ -25,6 +25,7 @@ const (
 	maxInteractions = 4096
 	maxLogouts      = 4096
 	maxMailings     = 4096
+	maxRequest      = 16 << 10 // bytes of an authorization or end-session request
 )
 
 // store is everything the provider remembers. Its methods hold the mutex; what they return are copies.
