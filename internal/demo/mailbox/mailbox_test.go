@@ -322,7 +322,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("codes stand at %d and %d, want the newest first:\n%s", first, second, page)
 	}
 	for _, piece := range []string{
-		`<p id="empty" hidden>`, `<bdi>a@example.com</bdi>`, `<time datetime="2026-11-22T07:40:00Z">3 minutes ago</time>`, `just now</time>`,
+		`<p id="empty" hidden>`, `<bdi>a<wbr>@example.com</bdi>`, `<time datetime="2026-11-22T07:40:00Z">3 minutes ago</time>`, `just now</time>`,
 		`<details><summary>Text</summary><pre>one</pre></details>`, `aria-live="polite"`, `<iframe sandbox src="/messages/2/html"`,
 	} {
 		if !strings.Contains(page, piece) {
@@ -334,6 +334,17 @@ func TestPage(t *testing.T) {
 	}
 	if page := get(h, "/?lang=es").Body.String(); !strings.Contains(page, "hace 3 minutos") || !strings.Contains(page, "ahora mismo") {
 		t.Errorf("Spanish page lacks Spanish times:\n%s", page)
+	}
+}
+
+func TestLongValuesAreCut(t *testing.T) {
+	t.Parallel()
+	_, h, _ := newMailbox(t)
+	long := strings.Repeat("ñ", 81)
+	send(t, h, "from", "x@mg.example.com", "to", "a@example.com", "subject", long, "text", long)
+	page := get(h, "/").Body.String()
+	if !strings.Contains(page, "<bdi>"+strings.Repeat("ñ", 80)+"…</bdi>") || !strings.Contains(page, "<pre>"+long+"</pre>") {
+		t.Errorf("want the subject cut at 80 characters and the text whole:\n%s", page)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/text/language"
@@ -96,7 +97,7 @@ type pages struct {
 func newPages() *pages {
 	hash := sha256.Sum256([]byte(styleCSS))
 	return &pages{
-		page:  template.Must(template.New("mailbox").Parse(pageHTML)),
+		page:  template.Must(template.New("mailbox").Funcs(template.FuncMap{"address": address, "cut": cut}).Parse(pageHTML)),
 		style: template.CSS(styleCSS),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; script-src 'self'; connect-src 'self'; " +
 			"frame-src 'self'; img-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
@@ -175,4 +176,24 @@ func (m *Mailbox) frame(w http.ResponseWriter, r *http.Request) {
 func (m *Mailbox) script(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 	_, _ = w.Write(refreshJS)
+}
+
+// address shows an e-mail address that may break before its @, cut at 80 characters.
+func address(s string) template.HTML {
+	s = cut(s)
+	if at := strings.LastIndexByte(s, '@'); at > 0 {
+		return template.HTML(template.HTMLEscapeString(s[:at]) + "<wbr>" + template.HTMLEscapeString(s[at:]))
+	}
+	return template.HTML(template.HTMLEscapeString(s))
+}
+
+// cut keeps the first 80 characters.
+func cut(s string) string {
+	n := 0
+	for i := range s {
+		if n++; n > 80 {
+			return s[:i] + "…"
+		}
+	}
+	return s
 }

@@ -109,7 +109,7 @@ type pages struct {
 func newPages() *pages {
 	hash := sha256.Sum256([]byte(styleCSS))
 	return &pages{
-		templates: template.Must(template.New("").Parse(pagesHTML)),
+		templates: template.Must(template.New("").Funcs(template.FuncMap{"address": address}).Parse(pagesHTML)),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; script-src 'self'; connect-src 'self'; " +
 			"img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
 		matcher:  language.NewMatcher([]language.Tag{language.English, language.Spanish}),
@@ -150,4 +150,24 @@ func (a *App) script(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(sampleJS)
+}
+
+// address shows an e-mail address that may break before its @, cut at 80 characters.
+func address(s string) template.HTML {
+	s = cut(s)
+	if at := strings.LastIndexByte(s, '@'); at > 0 {
+		return template.HTML(template.HTMLEscapeString(s[:at]) + "<wbr>" + template.HTMLEscapeString(s[at:]))
+	}
+	return template.HTML(template.HTMLEscapeString(s))
+}
+
+// cut keeps the first 80 characters.
+func cut(s string) string {
+	n := 0
+	for i := range s {
+		if n++; n > 80 {
+			return s[:i] + "…"
+		}
+	}
+	return s
 }

@@ -110,7 +110,7 @@ func TestReceived(t *testing.T) {
 	}{
 		{"English", "/reports?q=a", who, []string{
 			`<html lang="en">`, "<h1>What the application received</h1>", "Demonstration: runs on this computer only and forgets everything when it stops.",
-			"<bdi>alice@example.com</bdi>", "<bdi>Alice Peña</bdi>", "<bdi>u1</bdi>", "<code>GET <bdi>/reports?q=a</bdi></code>",
+			"<dd><bdi>alice<wbr>@example.com</bdi></dd>", "<bdi>Alice Peña</bdi>", "<bdi>u1</bdi>", "<code>GET <bdi>/reports?q=a</bdi></code>",
 			`<tr><th scope="row">X-Forwarded-Email</th><td><bdi>alice@example.com</bdi></td><td><strong>set by Portero</strong></td></tr>`,
 			`<td><bdi>&lt;script&gt;alert(1)&lt;/script&gt;</bdi></td><td>sent by the browser</td>`,
 			`href="/form"`, `href="/ws"`, `href="/events"`, `href="/slow?ms=3000"`, `<a href="/_portero/">Your own page</a>`, `<a href="/sign-out">Sign out</a>`,
