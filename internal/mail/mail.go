@@ -222,7 +222,7 @@ func (m *Mailer) explain(ctx context.Context, err error) error {
 		case s == http.StatusNotFound:
 			out.kind, out.Cause = ErrRefused, fmt.Sprintf("the domain %s is not known there; check domain, and endpoint (domains in the EU need https://api.eu.mailgun.net)", m.domain)
 		case s == http.StatusTooManyRequests:
-			out.Cause = "too many mails for now"
+			out.Cause = "too many mails at the moment"
 		case s >= 500:
 			out.Cause = "the service has trouble"
 		case s >= 300 && s < 400:
