@@ -1,0 +1,141 @@
+package upstream
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// requestBody is the client's body on its way to the upstream.
+type requestBody struct {
+	body    io.Reader
+	x       *exchange
+	touched atomic.Bool // somebody has begun to read it
+	reading atomic.Bool // somebody waits for the client
+	closed  atomic.Bool // the request has been served: net/http has its body back
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	if b.closed.Load() {
+		return 0, errServed
+	}
+	b.touched.Store(true)
+	b.reading.Store(true)
+	n, err := b.body.Read(p)
+	b.reading.Store(false)
+	switch {
+	case err == nil:
+		b.x.idle.touch()
+	case errors.Is(err, io.EOF):
+		b.x.idle.sent()
+	default:
+		b.x.mu.Lock()
+		b.x.broken = err
+		b.x.mu.Unlock()
+	}
+	return n, err
+}
+
+// Close does nothing: the body is net/http's, and another attempt may need it.
+func (b *requestBody) Close() error { return nil }
+
+// answerBody is the upstream's body on its way to the client.
+type answerBody struct {
+	body io.ReadCloser
+	res  *http.Response
+	x    *exchange
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	b.x.idle.touch() // what was read last has been written
+	n, err := b.body.Read(p)
+	b.x.idle.touch()
+	if err == io.EOF && len(b.res.Trailer) > 0 {
+		b.x.proxy.clean(b.res.Trailer)
+	}
+	return n, err
+}
+
+func (b *answerBody) Close() error { return b.body.Close() }
+
+// idleWatch ends an exchange in which nothing moves. It watches while a body is
+// sent or an answer comes, not while the upstream thinks: that time has a limit
+// of its own.
+type idleWatch struct {
+	after time.Duration // 0: not watched, and nothing below is used
+	mu    sync.Mutex
+	timer *time.Timer
+	on    bool
+	over  bool // for good
+	heads bool // the answer's head has come
+}
+
+func (w *idleWatch) start(x *exchange, after time.Duration, body bool) {
+	if after <= 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.after, w.on = after, body
+	w.timer = time.AfterFunc(after, func() {
+		cause := errIdle
+		if x.request.reading.Load() {
+			cause = errClientIdle
+		}
+		x.stop(cause, statusGoingAway)
+	})
+	if !body {
+		w.timer.Stop()
+	}
+}
+
+// touch says that something has moved.
+func (w *idleWatch) touch() {
+	if w.after <= 0 {
+		return
+	}
+	w.mu.Lock()
+	if w.on && !w.over {
+		w.timer.Reset(w.after)
+	}
+	w.mu.Unlock()
+}
+
+// sent says that the request's body has been read to its end.
+func (w *idleWatch) sent() {
+	if w.after <= 0 {
+		return
+	}
+	w.mu.Lock()
+	if !w.heads {
+		w.on = false
+		w.timer.Stop()
+	}
+	w.mu.Unlock()
+}
+
+// answering says that the answer's head has come.
+func (w *idleWatch) answering() {
+	if w.after <= 0 {
+		return
+	}
+	w.mu.Lock()
+	w.heads, w.on = true, true
+	if !w.over {
+		w.timer.Reset(w.after)
+	}
+	w.mu.Unlock()
+}
+
+func (w *idleWatch) stop() {
+	if w.after <= 0 {
+		return
+	}
+	w.mu.Lock()
+	w.over = true
+	w.timer.Stop()
+	w.mu.Unlock()
+}
