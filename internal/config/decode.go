@@ -78,10 +78,12 @@ func (d *decoder) warn(path, format string, args ...any) {
 	d.warnings = append(d.warnings, d.locate(path, fmt.Sprintf(format, args...)))
 }
 
+func (d *decoder) locate(path, message string) Problem { return locate(d.file, d.places, path, message) }
+
 // locate finds where a key stands, or what it would stand in.
-func (d *decoder) locate(path, message string) Problem {
+func locate(file string, places map[string]*setting, path, message string) Problem {
 	for above := path; ; {
-		if s := d.places[above]; s != nil && s.place != inDefaults {
+		if s := places[above]; s != nil && s.place != inDefaults {
 			return Problem{Source: s.source, Line: s.line, Key: path, Message: message, place: s.place}
 		}
 		i := strings.LastIndexAny(above, ".[")
@@ -90,8 +92,8 @@ func (d *decoder) locate(path, message string) Problem {
 		}
 		above = above[:i]
 	}
-	p := Problem{Source: d.file, Key: path, Message: message, place: inFile}
-	if d.file != "" {
+	p := Problem{Source: file, Key: path, Message: message, place: inFile}
+	if file != "" {
 		p.Line = 1
 	}
 	return p
@@ -396,11 +398,13 @@ func parseDuration(value string) (time.Duration, string) {
 	if value == "" {
 		return 0, "is empty; write a duration like 30s, 5m or 24h"
 	}
-	if n, err := strconv.ParseFloat(value, 64); err == nil {
-		_ = n
+	if _, err := strconv.ParseFloat(value, 64); err == nil {
 		return 0, fmt.Sprintf("%s has no unit; write %ss for seconds, or m or h", quote(value), value)
 	}
 	length, err := time.ParseDuration(value)
+	if err == nil && length < 0 {
+		return 0, quote(value) + " is negative; write 0s or more"
+	}
 	if err == nil {
 		return length, ""
 	}

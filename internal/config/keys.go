@@ -165,7 +165,8 @@ var entries = []entry{
 	{path: "routes[].authorization", value: "pass", doc: "pass | drop: the client's own Authorization header", words: []string{AuthorizationPass, AuthorizationDrop}},
 	{path: "routes[].cache", value: "protect", doc: "protect (nothing of a signed-in person in shared caches) | upstream", words: []string{CacheProtect, CacheUpstream}},
 	{path: "routes[].identity", doc: "what is said here replaces what `identity` says"},
-	{path: "routes[].identity.headers", doc: "an empty list tells nothing"},
+	{path: "routes[].identity.headers", doc: "here the application knows people by their address; an empty list tells nothing", example: `
+- {name: X-Forwarded-User, claim: email}`},
 	{path: "routes[].report_only", value: "false", later: true},
 	{path: "routes[].step_up", later: true},
 	{path: "routes[].step_up.max_age", value: "0s"},

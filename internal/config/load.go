@@ -78,6 +78,7 @@ func Load(o Options) (*Config, error) {
 		return nil, Problems(sorted(d.problems))
 	}
 	c.Warnings = sorted(d.warnings)
+	c.source, c.places = d.file, d.places
 	return c, nil
 }
 

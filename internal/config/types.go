@@ -37,7 +37,9 @@ type Config struct {
 	// Warnings are things that work and are probably not meant.
 	Warnings []Problem
 
-	secretFiles []string // absolute names, in the order of the keys
+	secretFiles []string            // absolute names, in the order of the keys
+	source      string              // name of the file, as it was given
+	places      map[string]*setting // :: path of a key → where it was written
 }
 
 // Admin is the listener for operators.
