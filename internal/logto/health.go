@@ -56,6 +56,7 @@ type health struct {
 	mu      sync.Mutex
 	failing map[string]failure // :: call → how it fails; calls that work are absent
 	well    time.Time          // since when nothing fails; zero: nothing was tried yet
+	good    time.Time          // when a call last went well; zero: never
 }
 
 // note records how a call ended: class "" is well. It says whether that is new.
@@ -64,6 +65,7 @@ func (h *health) note(call, class string) (changed bool) {
 	defer h.mu.Unlock()
 	now := h.now()
 	if class == "" {
+		h.good = now
 		_, was := h.failing[call]
 		if was || h.well.IsZero() {
 			h.well = now
@@ -82,6 +84,13 @@ func (h *health) note(call, class string) (changed bool) {
 	f.class, f.again = class, now
 	h.failing[call] = f
 	return changed
+}
+
+// lately says when a call last went well, and when discovery last failed if it fails now.
+func (h *health) lately() (good, failed time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.good, h.failing[callDiscovery].again
 }
 
 func (h *health) status() Status {

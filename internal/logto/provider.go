@@ -26,6 +26,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"portero/internal/outbound"
 )
 
@@ -101,6 +103,7 @@ type Provider struct {
 	discovery *cache[*Metadata]
 	keys      *keySet
 	health    *health
+	probes    singleflight.Group
 }
 
 // New makes a Provider. It does no I/O: Logto may be down.
