@@ -3,6 +3,7 @@ package page
 import (
 	"cmp"
 	"fmt"
+	"html/template"
 	"slices"
 	"strings"
 	"time"
@@ -32,21 +33,27 @@ type LearnedItem struct{ Label, Value string }
 
 type accountView struct {
 	SessionsTitle, LearnedTitle string
+	EndURL, End                 string
 	Sessions                    []sessionView
 	Others                      *button
-	Learned                     []span // Plain: label
+	Learned                     []learnedView
 }
 
 type sessionView struct {
-	Device, Mark string
-	Used         []span
-	End          *button
+	Device, Mark, ID string
+	Used             template.HTML
+	Says             string // accessible name of (End). Empty: no button
+}
+
+type learnedView struct {
+	Label string
+	Value template.HTML
 }
 
 // account lists this session first, then the others, newest use first.
 func (s *Set) account(a *Account, lang string) *accountView {
 	c, now := s.common[lang], s.cfg.Now()
-	v := &accountView{SessionsTitle: c.sessions, LearnedTitle: c.learned}
+	v := &accountView{SessionsTitle: c.sessions, LearnedTitle: c.learned, EndURL: a.EndURL, End: c.end}
 	sessions := slices.Clone(a.Sessions)
 	slices.SortStableFunc(sessions, func(x, y AccountSession) int {
 		if x.This != y.This {
@@ -66,25 +73,26 @@ func (s *Set) account(a *Account, lang string) *accountView {
 		if one.This {
 			row.Mark = c.thisDevice
 		}
+		var used []span
 		for _, p := range s.notes[lang].used {
 			switch p.fill {
 			case "in":
-				row.Used = append(row.Used, c.timeSpan(one.SignedIn, now))
+				used = append(used, c.timeSpan(one.SignedIn, now))
 			case "last":
-				row.Used = append(row.Used, c.timeSpan(one.LastUsed, now))
+				used = append(used, c.timeSpan(one.LastUsed, now))
 			default:
-				row.Used = append(row.Used, span{Plain: p.text})
+				used = append(used, span{Plain: p.text})
 			}
 		}
+		row.Used = markup(used)
 		if a.EndURL != "" {
-			row.End = &button{URL: a.EndURL, Post: true, Fields: []Field{{"id", one.ID}}, Quiet: true,
-				Label: []span{{Plain: c.end}}, Says: fmt.Sprintf(c.endLabel, device)}
+			row.ID, row.Says = one.ID, fmt.Sprintf(c.endLabel, device)
 		}
 		v.Sessions = append(v.Sessions, row)
 	}
 	if len(sessions) > 1 && a.EndURL != "" {
 		v.Others = &button{URL: a.EndURL, Post: true, Fields: []Field{{"others", "1"}}, Quiet: true,
-			Label: s.kinds[AccountPage].words[lang].secondary.render(&values{app: cut(s.cfg.Name), email: cut(a.Email)})}
+			Label: markup(s.kinds[AccountPage].words[lang].secondary.render(&values{app: cut(s.cfg.Name), email: cut(a.Email)}))}
 	}
 	for _, item := range a.Learned {
 		if item.Value == "" {
@@ -94,18 +102,17 @@ func (s *Set) account(a *Account, lang string) *accountView {
 		if !ok {
 			label = cut(item.Label)
 		}
-		row := span{Plain: label, Value: cut(item.Value)}
+		value := span{Value: cut(item.Value)}
 		if item.Label == "email" {
-			address := addressSpan(row.Value)
-			row.Value, row.Tail = address.Value, address.Tail
+			value = addressSpan(value.Value)
 		}
-		v.Learned = append(v.Learned, row)
+		v.Learned = append(v.Learned, learnedView{label, markup([]span{value})})
 	}
 	return v
 }
 
 func (c *common) timeSpan(t, now time.Time) span {
-	return span{Value: c.when(t, now), Time: t.UTC().Format(time.RFC3339)}
+	return span{Plain: c.when(t, now), Time: t.UTC().Format(time.RFC3339)}
 }
 
 // notice says how many sessions have been ended.

@@ -76,7 +76,9 @@ type Set struct {
 	own, bare look // with the configured colours, and for strangers
 	logo      *asset
 	logoDark  *asset
-	buffers   *sync.Pool // of *bytes.Buffer
+	picture   template.HTML // the element of the logo
+	contact   template.HTML // footer
+	buffers   *sync.Pool    // of *bytes.Buffer
 }
 
 // look is a style sheet and the policies that name it.
@@ -124,6 +126,9 @@ func New(cfg Config) (*Set, error) {
 		problems = append(problems, &KeyError{Key: key, Text: fmt.Sprintf(format, args...)})
 	}
 
+	if !regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`).MatchString(cfg.Prefix) {
+		problem("endpoints.prefix", "%q is no path of whole segments; write it like /_portero", cut(cfg.Prefix))
+	}
 	if why := plain(cfg.Name, maxShown); why != "" {
 		problem("pages.name", "%s", why)
 	}
@@ -154,6 +159,10 @@ func New(cfg Config) (*Set, error) {
 		return nil, fmt.Errorf("parsing the template of the pages: %w", err)
 	}
 	s.template = t.Lookup("page")
+	if s.picture, err = s.drawLogo(cfg.Prefix); err != nil {
+		return nil, fmt.Errorf("rendering the logo: %w", err)
+	}
+	s.contact = contact(cfg.Support)
 	return s, nil
 }
 

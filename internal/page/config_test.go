@@ -34,6 +34,7 @@ func TestNewNamesEachMistake(t *testing.T) {
 		cfg  page.Config
 		want string
 	}{
+		{"prefix that is no path", page.Config{Prefix: "javascript:x"}, "endpoints.prefix: "},
 		{"HTML in the name", page.Config{Name: "<b>Wiki</b>"}, "pages.name: HTML is not possible here"},
 		{"line break in the name", page.Config{Name: "Wiki\n"}, "pages.name: the text has control characters"},
 		{"name that is no UTF-8", page.Config{Name: "\xff"}, "pages.name: the text is not UTF-8"},
@@ -110,7 +111,7 @@ func TestSupportOfARoute(t *testing.T) {
 	}
 	set := newSet(t, page.Config{Support: page.Support{Name: "Everybody's desk"}})
 	body := render(set, request("en"), page.Page{ID: page.Denied, Email: "a@example.com", Support: &page.Support{Name: "Wiki team", Phone: "+34 900 000"}}).Body.String()
-	if strings.Contains(body, "Everybody") || !strings.Contains(body, `otherwise ask <a href="tel:&#43;34900000"><bdi>Wiki team</bdi></a>.`) {
+	if strings.Contains(body, "Everybody") || !strings.Contains(body, `otherwise ask <a href="tel:+34900000"><bdi>Wiki team</bdi></a>.`) {
 		t.Errorf("the route's support is not the one to ask: %s", body)
 	}
 }

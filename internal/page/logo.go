@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"html/template"
 	"image/png"
 	"io"
 	"math"
@@ -125,6 +126,28 @@ func svgSize(data []byte) (width, height float64, err error) {
 func pixels(s string) (float64, bool) {
 	f, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(s), "px"), 64)
 	return f, err == nil && f > 0
+}
+
+// logoView is what the template reads of a logo.
+type logoView struct {
+	URL           string
+	Width, Height int
+}
+
+// drawLogo is the element that shows the logo, "" without one. folder is where assets stand.
+func (s *Set) drawLogo(folder string) (template.HTML, error) {
+	if s.logo == nil {
+		return "", nil
+	}
+	view := func(a *asset) *logoView {
+		if a == nil {
+			return nil
+		}
+		return &logoView{URL: folder + "/assets/" + a.file, Width: a.width, Height: logoHeight}
+	}
+	var b strings.Builder
+	err := s.template.ExecuteTemplate(&b, "logo", map[string]any{"Light": view(s.logo), "Dark": view(s.logoDark), "Name": s.cfg.Name})
+	return template.HTML(b.String()), err
 }
 
 // ServeAsset answers GET PREFIX/assets/NAME: the logo, for ever, since its name has

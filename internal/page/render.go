@@ -17,42 +17,33 @@ type view struct {
 	Lang, Title, Class string
 	Style              template.CSS
 	Demo               string
-	Logo, LogoDark     *logoView
-	Name, Home         string
+	Name               template.HTML // as text, or as the logo
+	Home               string
 	Notice             string
-	Heading, Lead      []span
+	Heading, Lead      template.HTML
 	Steps              []string
 	Caution            string
 	Primary, Secondary *button
 	Account            *accountView
 	Trouble            *troubleView
-	User               []span
-	Contact            []span
-	Switch             *switchView
-}
-
-type logoView struct {
-	URL           string
-	Width, Height int
+	User, Contact      template.HTML
+	Switch             template.HTML
 }
 
 type button struct {
 	URL        string
 	Post       bool
 	Fields     []Field
-	Label      []span
-	Says       string // accessible name. Empty: the label
+	Label      template.HTML
 	Quiet      bool
 	Blank, Top bool // opens a new tab, or leaves the frame
 }
 
 type troubleView struct {
-	Label, Code   string
-	Href          template.URL
-	Stamp, Moment string
+	Label, Code string
+	Href        template.URL
+	Moment      template.HTML
 }
-
-type switchView struct{ URL, Lang, Name string }
 
 // Render answers the request with the page: as HTML, as JSON or as one line of text,
 // in the language of the reader, with every header that belongs to it. It leaves
@@ -75,7 +66,7 @@ func (s *Set) Render(w http.ResponseWriter, r *http.Request, p Page) {
 	kind := "text/html; charset=utf-8"
 	switch {
 	case WantsHTML(r):
-		v := s.compose(k, p, lang, r.Host, s.cfg.Prefix)
+		v := s.compose(k, p, lang, r.Host, s.picture)
 		if err := s.template.Execute(buf, &v); err != nil {
 			// Only a mistake in the template gets here; half a page must not go out.
 			buf.Reset()
@@ -162,11 +153,12 @@ func (s *Set) head(h http.Header, k *compiled, p Page, lang string) {
 	}
 }
 
-// compose puts the page together. assets is where the folder of the logo stands.
-func (s *Set) compose(k *compiled, p Page, lang, host, assets string) view {
+// compose puts the page together.
+func (s *Set) compose(k *compiled, p Page, lang, host string, logo template.HTML) view {
 	c, n, words := s.common[lang], s.notes[lang], k.words[lang]
 	val := s.values(k, p, lang, host)
-	v := view{Lang: lang, Style: s.own.style, Heading: words.heading.render(val), Steps: words.steps}
+	heading := words.heading.render(val)
+	v := view{Lang: lang, Style: s.own.style, Heading: markup(heading), Steps: words.steps}
 	if p.Unbranded {
 		v.Style = s.bare.style
 	}
@@ -179,7 +171,7 @@ func (s *Set) compose(k *compiled, p Page, lang, host, assets string) view {
 	case k.wide:
 		v.Class = "wide"
 	}
-	v.Title = plainText(v.Heading)
+	v.Title = plainText(heading)
 	if !p.Unbranded && val.app != c.thisSite {
 		v.Title += " · " + val.app
 	}
@@ -191,24 +183,25 @@ func (s *Set) compose(k *compiled, p Page, lang, host, assets string) view {
 	case words.hours != nil && s.inHours(p, lang):
 		lead = words.hours
 	}
-	v.Lead = lead.render(val)
+	text := lead.render(val)
 	if p.SignedIn && words.signedIn != "" {
-		v.Lead = append(v.Lead, span{Plain: " " + words.signedIn})
+		text = append(text, span{Plain: " " + words.signedIn})
 	}
 	if p.AfterPost && words.afterPost != "" {
 		v.Caution = words.afterPost
 	} else {
 		if words.again != "" {
-			v.Lead = append(v.Lead, span{Plain: " " + words.again})
+			text = append(text, span{Plain: " " + words.again})
 		}
 		v.Primary, v.Secondary = s.buttons(k, p, words, val)
 	}
+	v.Lead = markup(text)
 	if p.Code != "" {
 		at := p.Time
 		if at.IsZero() {
 			at = s.cfg.Now()
 		}
-		v.Trouble = &troubleView{Label: c.code, Code: p.Code, Stamp: at.UTC().Format(time.RFC3339), Moment: c.moment(at)}
+		v.Trouble = &troubleView{Label: c.code, Code: p.Code, Moment: markup([]span{{Plain: c.moment(at), Time: at.UTC().Format(time.RFC3339)}})}
 		if support := s.support(p); support.Email != "" {
 			v.Trouble.Href = mailto(support.Email, p.Code)
 		}
@@ -217,20 +210,26 @@ func (s *Set) compose(k *compiled, p Page, lang, host, assets string) view {
 		return v
 	}
 
-	v.Name = cut(s.cfg.Name)
-	if v.Name == "" && val.app != c.thisSite {
-		v.Name = val.app
+	switch {
+	case logo != "":
+		v.Name = logo
+	case s.cfg.Name != "":
+		v.Name = markup([]span{{Value: cut(s.cfg.Name)}})
+	case val.app != c.thisSite:
+		v.Name = markup([]span{{Value: val.app}})
 	}
-	v.Logo, v.LogoDark = s.logo.view(assets), s.logoDark.view(assets)
 	if k.id == AccountPage && p.Account != nil {
 		v.Home = s.cfg.HomeURL
 		v.Account = s.account(p.Account, lang)
 		v.Notice = c.notice(p.Account.Notice)
 	}
 	if p.User != "" {
-		v.User = n.signedInAs.render(&values{email: cut(p.User)})
+		v.User = markup(n.signedInAs.render(&values{email: cut(p.User)}))
 	}
-	v.Contact = contact(s.support(p))
+	v.Contact = s.contact
+	if p.Support != nil {
+		v.Contact = contact(*p.Support)
+	}
 	if p.LanguageReturn != "" {
 		v.Switch = s.languageSwitch(lang, p.LanguageReturn)
 	}
@@ -300,7 +299,7 @@ func (s *Set) buttons(k *compiled, p Page, words *parts, val *values) (primary, 
 		if p.Account.SignOutURL == "" {
 			return nil, nil
 		}
-		return &button{URL: p.Account.SignOutURL, Post: true, Label: words.primary.render(val)}, nil
+		return &button{URL: p.Account.SignOutURL, Post: true, Label: markup(words.primary.render(val))}, nil
 	}
 	to := p.Primary
 	if to == nil && k.home && !p.Unbranded {
@@ -311,30 +310,24 @@ func (s *Set) buttons(k *compiled, p Page, words *parts, val *values) (primary, 
 		if p.ProviderSilent && words.finish != nil {
 			label = words.finish
 		}
-		primary = &button{URL: to.URL, Post: to.Post, Fields: to.Fields, Label: label.render(val), Blank: k.target == "_blank", Top: k.target == "_top"}
+		primary = &button{URL: to.URL, Post: to.Post, Fields: to.Fields, Label: markup(label.render(val)), Blank: k.target == "_blank", Top: k.target == "_top"}
 	}
 	if p.Secondary != nil && words.secondary != nil {
-		secondary = &button{URL: p.Secondary.URL, Post: p.Secondary.Post, Fields: p.Secondary.Fields, Label: words.secondary.render(val), Quiet: true}
+		secondary = &button{URL: p.Secondary.URL, Post: p.Secondary.Post, Fields: p.Secondary.Fields, Label: markup(words.secondary.render(val)), Quiet: true}
 	}
 	return primary, secondary
 }
 
 // languageSwitch leads to the next of the configured languages and comes back.
-func (s *Set) languageSwitch(lang, back string) *switchView {
+func (s *Set) languageSwitch(lang, back string) template.HTML {
 	for i, l := range s.languages {
 		if l == lang && len(s.languages) > 1 {
 			next := s.common[s.languages[(i+1)%len(s.languages)]]
-			return &switchView{URL: s.cfg.Prefix + "/language?lang=" + next.tag + "&return_to=" + url.QueryEscape(back), Lang: next.tag, Name: next.name}
+			address := s.cfg.Prefix + "/language?lang=" + next.tag + "&return_to=" + url.QueryEscape(back)
+			return markup([]span{{Plain: next.name, Lang: next.tag, Href: template.URL(address)}})
 		}
 	}
-	return nil
-}
-
-func (a *asset) view(assets string) *logoView {
-	if a == nil {
-		return nil
-	}
-	return &logoView{URL: assets + "/assets/" + a.file, Width: a.width, Height: logoHeight}
+	return ""
 }
 
 // sentenceOf is the heading with its full stop, as plain text.
@@ -393,7 +386,7 @@ func ask(s Support, code string) span {
 }
 
 // contact is the line of the footer: everything there is of the contact.
-func contact(s Support) []span {
+func contact(s Support) template.HTML {
 	var out []span
 	if s.Name != "" {
 		out = append(out, span{Value: cut(s.Name)})
@@ -410,7 +403,14 @@ func contact(s Support) []span {
 		_, text, _ := strings.Cut(s.URL, "://")
 		out = append(out, span{Value: cut(strings.TrimSuffix(text, "/")), Href: web(s.URL)})
 	}
-	return out
+	var spaced []span // so that they stand apart without the style sheet
+	for i, link := range out {
+		if i > 0 {
+			spaced = append(spaced, span{Plain: " "})
+		}
+		spaced = append(spaced, link)
+	}
+	return markup(spaced)
 }
 
 // The template's own filter knows no tel:, so these three write links whole. What

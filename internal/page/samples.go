@@ -101,6 +101,10 @@ func (s *Set) WriteAll(dir string) (int, error) {
 			return 0, fmt.Errorf("writing the logo: %w", err)
 		}
 	}
+	picture, err := s.drawLogo(".")
+	if err != nil {
+		return 0, fmt.Errorf("rendering the logo: %w", err)
+	}
 	type row struct {
 		Name  string
 		Files []string
@@ -111,7 +115,7 @@ func (s *Set) WriteAll(dir string) (int, error) {
 	for _, lang := range s.languages {
 		for i, sample := range s.Samples(lang) {
 			buf.Reset()
-			v := s.compose(s.kindOf(&sample.Page), sample.Page, lang, "app.example.com", ".")
+			v := s.compose(s.kindOf(&sample.Page), sample.Page, lang, "app.example.com", picture)
 			if err := s.template.Execute(&buf, &v); err != nil {
 				return count, fmt.Errorf("rendering page %s: %w", sample.Name, err)
 			}

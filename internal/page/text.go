@@ -73,14 +73,14 @@ func orList(names []string) string {
 	return "{" + strings.Join(names, "}, {") + "}"
 }
 
-// span is a stretch of a paragraph as the template writes it: plain words of ours, or
-// a value, which is isolated.
+// span is a stretch of a paragraph: plain words of ours, or a value, which is isolated.
 type span struct {
 	Plain string
 	Value string
 	Tail  string       // of an address: from the @ on, after a place to break the line
 	Href  template.URL // makes a link of it
-	Time  string       // makes a time of it
+	Lang  string       // of what the link leads to
+	Time  string       // makes a time of Plain
 }
 
 // values are what placeholders stand for in one answer.
@@ -127,6 +127,45 @@ func (m message) render(v *values) []span {
 		out = append(out, v.spans(p.fill)...)
 	}
 	return out
+}
+
+// markup writes the spans, and is with the links below the one place beside the
+// template that makes HTML: a page has dozens of spans, and the template would take
+// longer over them than over all the rest. Every string in it is escaped here, as text
+// or as a value in double quotes; an href has been built by mailto, web or tel.
+func markup(spans []span) template.HTML {
+	b := make([]byte, 0, 384)
+	quoted := func(before, value, after string) {
+		b = append(b, before...)
+		b = append(b, template.HTMLEscapeString(value)...)
+		b = append(b, after...)
+	}
+	for _, s := range spans {
+		if s.Href != "" {
+			quoted(`<a href="`, string(s.Href), `"`)
+			if s.Lang != "" {
+				quoted(` lang="`, s.Lang, `"`)
+				quoted(` hreflang="`, s.Lang, `"`)
+			}
+			b = append(b, '>')
+		}
+		switch {
+		case s.Time != "":
+			quoted(`<time datetime="`, s.Time, `">`)
+			quoted("", s.Plain, "</time>")
+		case s.Plain != "":
+			quoted("", s.Plain, "")
+		case s.Tail != "":
+			quoted("<bdi>", s.Value, "<wbr>")
+			quoted("", s.Tail, "</bdi>")
+		default:
+			quoted("<bdi>", s.Value, "</bdi>")
+		}
+		if s.Href != "" {
+			b = append(b, "</a>"...)
+		}
+	}
+	return template.HTML(b)
 }
 
 func plainText(spans []span) string {
