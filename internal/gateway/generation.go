@@ -1,0 +1,314 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"portero/internal/access"
+	"portero/internal/assertion"
+	"portero/internal/authflow"
+	"portero/internal/config"
+	"portero/internal/forwarded"
+	"portero/internal/guard"
+	"portero/internal/identity"
+	"portero/internal/live"
+	"portero/internal/logto"
+	"portero/internal/outbound"
+	"portero/internal/page"
+	"portero/internal/route"
+	"portero/internal/seal"
+	"portero/internal/session"
+	"portero/internal/upstream"
+)
+
+// generation is everything that is built from one configuration. It never changes; a reload builds the next one beside
+// it and swaps one pointer.
+type generation struct {
+	config    *config.Config
+	built     time.Time
+	clock     func() time.Time
+	log       *slog.Logger
+	forwarded *forwarded.Resolver
+	table     *route.Table
+	endpoints authflow.Endpoints
+	own       *chi.Mux
+	pages     *page.Set
+	sessions  *session.Manager
+	guard     *guard.Guard
+	flow      *authflow.Flow
+	live      *live.Registry
+	proxies   []*upstream.Proxy // :: route.Index → its proxy, nil for a route without upstreams
+	supports  []*page.Support   // :: route.Index → its support contact, nil for the general one
+	origins   map[string]bool   // origins of our hosts
+	homeURL   string
+}
+
+// build makes a generation. On an error nothing of it is left behind.
+func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, error) {
+	gen := &generation{
+		config: cfg, built: g.now(), clock: g.opts.Now, log: g.log,
+		forwarded: forwarded.New(forwarded.Config{ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies, ListenerTLS: cfg.TLS.Enabled()}),
+		endpoints: authflow.Endpoints{
+			SignIn: cfg.Endpoints.SignIn, Callback: cfg.Endpoints.Callback, SignOut: cfg.Endpoints.SignOut, Prefix: cfg.Endpoints.Prefix,
+		},
+		origins: map[string]bool{},
+		live:    g.live,
+		homeURL: cfg.Pages.HomeURL,
+	}
+	for _, host := range cfg.Hosts() {
+		gen.origins[cfg.Origin(host)] = true
+	}
+	var err error
+	if gen.table, err = buildTable(cfg); err != nil {
+		return nil, err
+	}
+	if gen.pages, err = buildPages(cfg, g.opts.Demo, g.opts.Now); err != nil {
+		return nil, err
+	}
+	keys, err := g.keyRing(cfg)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := buildProvider(cfg, before, g.opts.Now, g.log)
+	if err != nil {
+		return nil, err
+	}
+	gen.sessions, err = session.NewManager(session.Config{
+		Store: g.store, Keys: keys, Issuer: provider.Issuer(), ClientID: cfg.Logto.AppID,
+		Lifetime: cfg.Session.Lifetime, IdleTimeout: cfg.Session.IdleTimeout, AfterIdleCode: cfg.Session.AfterIdle == config.AfterIdleCode,
+		Cookie: cfg.CookieName(), Secure: cfg.SecureCookies(),
+		Identity: identity.Options{UnverifiedEmail: cfg.IsInsecure(config.InsecureUnverifiedEmail)},
+		Now:      g.opts.Now, Log: g.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	gen.guard = &guard.Guard{Audit: g.audit}
+	gen.flow = &authflow.Flow{
+		Provider: provider, Sessions: gen.sessions, Keys: keys, Pages: gen.pages, Refresh: g.refresher, Revoker: g.revoker,
+		Live: g.live, Audit: g.audit, Metrics: g.metrics, Log: g.log,
+		ClientID: cfg.Logto.AppID, Endpoints: gen.endpoints, Cookie: cfg.CookieName(), Secure: cfg.SecureCookies(),
+		Port: cfg.ExternalURL.Port(), Scopes: cfg.Logto.FinalScopes(), Userinfo: cfg.Logto.NeedsUserinfo(),
+		FirstScreen: cfg.Logto.SignIn.FirstScreen, Identifiers: cfg.Logto.SignIn.Identifiers, ExtraParams: params(cfg.Logto.SignIn.ExtraParams),
+		Grace: cfg.Session.RefreshGrace,
+		Title: func(host, path string) string { return gen.appOf(gen.routeOf(host, path)) },
+		Support: func(host, path string) *page.Support {
+			return gen.supportOf(gen.routeOf(host, path))
+		},
+		Now: g.opts.Now,
+	}
+	if err := gen.buildProxies(g); err != nil {
+		gen.close()
+		return nil, err
+	}
+	gen.own = gen.router()
+	return gen, nil
+}
+
+// close ends what an old generation holds open and nobody uses; requests under way go on.
+func (gen *generation) close() {
+	for _, p := range gen.proxies {
+		if p != nil {
+			p.Close()
+		}
+	}
+}
+
+// routeOf is the route of a page that somebody wanted, for its name alone. nil: none.
+func (gen *generation) routeOf(host, path string) *route.Route {
+	escaped := (&url.URL{Path: path}).EscapedPath()
+	target, err := route.ParseTarget(http.MethodGet, escaped, host)
+	if err != nil {
+		return nil
+	}
+	rt, err := gen.table.Match(host, http.MethodGet, target)
+	if err != nil {
+		return nil
+	}
+	return rt
+}
+
+func params(list []config.Param) map[string]string {
+	out := make(map[string]string, len(list))
+	for _, p := range list {
+		out[p.Name] = p.Value
+	}
+	return out
+}
+
+// buildTable makes the routes. Words that the configuration has checked and that are unknown here deny.
+func buildTable(cfg *config.Config) (*route.Table, error) {
+	routes := make([]route.Route, 0, len(cfg.Routes))
+	for i, r := range cfg.Routes {
+		allow, err := access.NewPolicy(rules(r.Allow))
+		if err != nil {
+			return nil, fmt.Errorf("routes[%d].allow: %w", i, err)
+		}
+		rt := route.Route{
+			Name: r.Name, Title: r.Title, Hosts: r.Hosts, Path: r.Path, Exact: r.Match == config.MatchExact, Methods: r.Methods,
+			Allow: allow, StripPrefix: r.StripPrefix, Index: i,
+		}
+		switch r.Access {
+		case config.AccessPublic:
+			rt.Access = route.Public
+		case config.AccessOptional:
+			rt.Access = route.Optional
+		case config.AccessSignedIn:
+			rt.Access = route.SignedIn
+		}
+		if r.Paths == config.PathsByRoute {
+			rt.Paths = route.ByRoute
+		}
+		routes = append(routes, rt)
+	}
+	return route.NewTable(routes)
+}
+
+func rules(list []config.Rule) []access.Rule {
+	out := make([]access.Rule, 0, len(list))
+	for _, r := range list {
+		rule := access.Rule{Emails: r.Emails, EmailDomains: r.EmailDomains, Roles: r.Roles, Organizations: r.Organizations, Networks: r.Networks}
+		for _, c := range r.Claims {
+			rule.Claims = append(rule.Claims, access.Claim{Name: c.Name, Values: c.Values})
+		}
+		out = append(out, rule)
+	}
+	return out
+}
+
+// PageConfig is the `pages` part of a configuration as package page wants it.
+func PageConfig(cfg *config.Config) page.Config {
+	p := cfg.Pages
+	texts := make([]page.Text, 0, len(p.Texts))
+	for _, t := range p.Texts {
+		texts = append(texts, page.Text{Page: t.Page, Part: t.Part, Lang: t.Lang, Text: t.Text})
+	}
+	var origins []string
+	for _, host := range cfg.Hosts() {
+		origins = append(origins, cfg.Origin(host))
+	}
+	return page.Config{
+		Name: p.Name, LogoFile: p.LogoFile, LogoDarkFile: p.LogoDarkFile, Accent: p.Accent, AccentDark: p.AccentDark,
+		Languages: p.Languages, Support: supportOf(p.Support), HomeURL: p.HomeURL, Texts: texts,
+		Prefix: cfg.Endpoints.Prefix, LogtoOrigin: cfg.Logto.Endpoint.Scheme + "://" + cfg.Logto.Endpoint.Host, SignInOrigins: origins,
+		LanguageCookie: cfg.CookieName() + "-lang", SecureCookies: cfg.SecureCookies(),
+	}
+}
+
+func supportOf(s config.Support) page.Support {
+	return page.Support{Name: s.Name, Email: s.Email, URL: s.URL, Phone: s.Phone}
+}
+
+func buildPages(cfg *config.Config, demo bool, now func() time.Time) (*page.Set, error) {
+	c := PageConfig(cfg)
+	c.Demo, c.Now = demo, now
+	return page.New(c)
+}
+
+// keyRing makes the key ring of a configuration. Without a configured secret it is the one made at start.
+func (g *Gateway) keyRing(cfg *config.Config) (*seal.KeyRing, error) {
+	current := []byte(cfg.Session.Secret.Reveal())
+	if len(current) == 0 {
+		current = g.madeSecret
+	}
+	var old [][]byte
+	for _, o := range cfg.Session.OldSecrets {
+		old = append(old, []byte(o.Value.Reveal()))
+	}
+	keys, err := seal.NewKeyRing(current, old...)
+	if err != nil {
+		return nil, fmt.Errorf("session.secret: %w", err)
+	}
+	return keys, nil
+}
+
+// buildProvider makes the relying party, or keeps the one before where nothing of it changed, with what it has cached.
+func buildProvider(cfg *config.Config, before *generation, now func() time.Time, log *slog.Logger) (*logto.Provider, error) {
+	l := cfg.Logto
+	if before != nil && sameLogto(l, before.config.Logto) {
+		return before.flow.Provider, nil
+	}
+	out := outbound.Config{Public: l.Endpoint, Internal: l.InternalEndpoint}
+	if l.CAFile != "" {
+		var err error
+		if out.CA, err = outbound.LoadCA(l.CAFile); err != nil {
+			return nil, fmt.Errorf("logto.ca_file: %w", err)
+		}
+	}
+	return logto.New(logto.Config{
+		Endpoint: l.Endpoint, Internal: l.InternalEndpoint, AppID: l.AppID, AppSecret: l.AppSecret.Reveal(),
+		Client: outbound.New(out), Now: now, Log: log,
+	}), nil
+}
+
+// sameLogto reports whether two configurations reach the same application in the same way. A CA file may have changed
+// behind its name, so with one nothing is the same.
+func sameLogto(a, b config.Logto) bool {
+	text := func(u *url.URL) string {
+		if u == nil {
+			return ""
+		}
+		return u.String()
+	}
+	return a.CAFile == "" && b.CAFile == "" && text(a.Endpoint) == text(b.Endpoint) && text(a.InternalEndpoint) == text(b.InternalEndpoint) &&
+		a.AppID == b.AppID && a.AppSecret.Reveal() == b.AppSecret.Reveal()
+}
+
+// buildProxies makes the way to the applications.
+func (gen *generation) buildProxies(g *Gateway) error {
+	cfg := gen.config
+	gen.proxies = make([]*upstream.Proxy, len(cfg.Routes))
+	gen.supports = make([]*page.Support, len(cfg.Routes))
+	byIndex := make([]*route.Route, len(cfg.Routes))
+	for _, rt := range gen.table.Routes() {
+		byIndex[rt.Index] = rt
+	}
+	var errs []error
+	for i, r := range cfg.Routes {
+		if r.Support != (config.Support{}) {
+			s := supportOf(r.Support)
+			gen.supports[i] = &s
+		}
+		if len(r.Upstreams) == 0 {
+			continue
+		}
+		headers, err := assertion.NewSet(headers(r.Identity.Headers))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("routes[%d].identity: %w", i, err))
+			continue
+		}
+		urls := make([]*url.URL, 0, len(r.Upstreams))
+		for _, u := range r.Upstreams {
+			urls = append(urls, u.URL)
+		}
+		gen.proxies[i], err = upstream.New(upstream.Config{
+			Route: byIndex[i], URLs: urls, PreserveHost: r.PreserveHost,
+			Connect: r.Timeouts.Connect, ResponseHeader: r.Timeouts.ResponseHeader, Idle: r.Timeouts.Idle,
+			DropAuthorization: r.Authorization == config.AuthorizationDrop,
+			ProtectCache:      r.Cache == config.CacheProtect && r.Access != config.AccessPublic,
+			OwnCookie:         ownCookie, Headers: headers, Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL,
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("routes[%d]: %w", i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func headers(list []config.Header) []assertion.Header {
+	encodings := []string{config.EncodingStrict, config.EncodingPercent, config.EncodingBase64, config.EncodingRFC2047}
+	out := make([]assertion.Header, 0, len(list))
+	for _, h := range list {
+		out = append(out, assertion.Header{
+			Name: h.Name, Claims: h.Claim, Join: h.Join, Encoding: assertion.Encoding(max(0, slices.Index(encodings, h.Encoding))),
+		})
+	}
+	return out
+}

@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+
+	"portero/internal/authflow"
+	"portero/internal/forwarded"
+	"portero/internal/guard"
+	"portero/internal/route"
+	"portero/internal/session"
+	"portero/internal/telemetry"
+	"portero/internal/upstream"
+)
+
+// ServeHTTP answers one request. The order of this function, serve and protect is the order of the request.
+func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Who sent this, and which URL did they type?
+	from, err := g.forwarded.Resolve(r)
+	x := telemetry.FromContext(r.Context())
+	x.Host, x.Client, x.RequestID = from.Host, from.Client.String(), from.RequestID
+	r = r.WithContext(forwarded.NewContext(r.Context(), from))
+	switch {
+	case r.RequestURI == g.endpoints.Prefix+"/healthz": // on every host
+		err = g.healthz(w, r)
+	case err == nil:
+		err = g.serve(w, r, from)
+	}
+	if err != nil {
+		g.fail(w, r, err)
+	}
+}
+
+// serve finds out what a request is for.
+func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarded.Request) error {
+	// One normal form of method, host and path, or an answer of our own.
+	if !route.ValidMethod(r.Method) {
+		return errMethod
+	}
+	target, err := route.ParseTarget(r.Method, r.RequestURI, r.Host)
+	if err != nil {
+		return err
+	}
+	if !g.table.KnowsHost(from.Host) {
+		return route.ErrUnknownHost
+	}
+	if target.Asterisk {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if g.endpoints.Ours(target.Path) {
+		return g.ours(w, r, target)
+	}
+	rt, err := g.table.Match(from.Host, r.Method, target)
+	if err != nil {
+		return err
+	}
+	telemetry.FromContext(r.Context()).Route = rt.Name
+	return g.protect(w, r, rt, target, from)
+}
+
+// protect asks the guard and does what it says. The proxy path ends here.
+func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.Route, target route.Target, from forwarded.Request) error {
+	var found session.Lookup
+	var trouble error
+	since := g.live.Mark()
+	if rt.Access == route.SignedIn || rt.Access == route.Optional {
+		found, trouble = g.lookup(w, r)
+	}
+	decision := g.guard.Decide(r.Context(), guard.Request{
+		Route: rt, Session: found.Session, Missing: found.Reason, Lookup: trouble, Client: from.Client,
+		Method: r.Method, Host: from.Host, Path: target.Path, RequestID: from.RequestID,
+	})
+	x := telemetry.FromContext(r.Context())
+	x.Decision, x.Reason = decision.Outcome.String(), string(decision.Reason)
+	if s := found.Session; s != nil {
+		x.Subject, x.SessionID = s.Subject, s.ID
+	}
+
+	switch decision.Outcome {
+	case guard.Allow:
+		err := g.proxies[rt.Index].Serve(w, r, upstream.Call{
+			Target: target, From: from, Identity: decision.Identity, Session: found.Session, Since: since, AllowedOrigins: g.ownOrigin,
+		})
+		if err != nil {
+			return &unanswered{route: rt, err: err}
+		}
+		return nil
+	case guard.SignIn:
+		return g.flow.Challenge(w, r, returnPath(target))
+	}
+	return &denied{decision: decision, session: found.Session, cause: trouble}
+}
+
+// lookup finds the session of a request and keeps it fresh. A cookie that is no session's is dropped by the browser.
+func (g *generation) lookup(w http.ResponseWriter, r *http.Request) (session.Lookup, error) {
+	found, err := g.sessions.Lookup(r.Context(), r)
+	if err != nil {
+		return session.Lookup{}, err
+	}
+	if found.Session == nil {
+		if found.Clear {
+			g.sessions.ClearCookie(w)
+		}
+		return found, nil
+	}
+	renewed, err := g.flow.Renew(r.Context(), found.Session)
+	switch {
+	case errors.Is(err, authflow.ErrSessionOver):
+		g.sessions.ClearCookie(w)
+		return session.Lookup{Reason: session.EndedReason}, nil
+	case errors.Is(err, authflow.ErrGraceOver):
+		return session.Lookup{Reason: session.Expired}, nil
+	case err != nil:
+		return session.Lookup{}, err
+	}
+	found.Session = renewed
+	return found, nil
+}
+
+// denied is the error for a Deny decision; fail.go turns it into a page.
+type denied struct {
+	decision guard.Decision
+	session  *session.Session
+	cause    error
+}
+
+func (d *denied) Error() string { return "denied: " + string(d.decision.Reason) }
+
+func (d *denied) Unwrap() error { return d.cause }
+
+// unanswered is the error for a request that was allowed and that its upstream did not answer.
+type unanswered struct {
+	route *route.Route
+	err   error
+}
+
+func (u *unanswered) Error() string { return u.err.Error() }
+
+func (u *unanswered) Unwrap() error { return u.err }
+
+// returnPath is where a person comes back to after signing in for a request.
+func returnPath(t route.Target) authflow.ReturnPath {
+	raw := t.Raw
+	if t.HasQuery {
+		raw += "?" + t.Query
+	}
+	p, ok := authflow.ParseReturnPath(raw)
+	if !ok {
+		p, _ = authflow.ParseReturnPath(t.Raw)
+	}
+	return p
+}
+
+// ownOrigin reports whether an Origin header names a host of ours, for WebSockets.
+func (g *generation) ownOrigin(origin string) bool { return g.origins[origin] }
