@@ -1,0 +1,309 @@
+// Package demo runs everything on loopback with no account anywhere: a gateway, an OpenID provider with Logto's
+// shapes, a mailbox that takes the mails, and a sample application.
+//
+// It owns the ports and the wiring. Nothing of it is for production: it listens on loopback alone, keeps nothing on
+// disk, makes new keys at each start and says on every page that it is a demonstration.
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"portero/internal/config"
+	"portero/internal/demo/mailbox"
+	"portero/internal/demo/provider"
+	"portero/internal/demo/sampleapp"
+	"portero/internal/gateway"
+	"portero/internal/mail"
+	"portero/internal/serve"
+)
+
+// DefaultPortBase is the gateway's port; provider, mailbox and sample application follow, the admin listener has
+// ten more.
+const DefaultPortBase = 3000
+
+const mailDomain = "demo.example"
+
+// Config says what a demonstration looks like. The zero value is the plain one.
+type Config struct {
+	PortBase             int  // 0: DefaultPortBase; negative: free ports, for tests
+	ParallelInteractions bool // the provider keeps every interaction of a browser, not the last one alone
+
+	// From is a configuration of which `mailgun` and `pages` are taken, and nothing else. nil: neither; the mails go
+	// to the mailbox.
+	From *config.Config
+	// Extra is more configuration (YAML), for tests. It is read after the demonstration's own.
+	Extra string
+
+	Log *slog.Logger // nil: none
+	Now func() time.Time
+}
+
+// Addresses are where the parts are; URLs without a trailing slash. This is what `--json` prints.
+type Addresses struct {
+	Gateway     string `json:"gateway"`
+	Provider    string `json:"provider"`
+	Mailbox     string `json:"mailbox"`
+	Application string `json:"application"`
+	Admin       string `json:"admin"`
+	AdminToken  string `json:"admin_token"`
+	Logto       Logto  `json:"logto"`
+}
+
+// Logto is how another gateway reaches the provider.
+type Logto struct {
+	Endpoint   string     `json:"endpoint"`
+	AppID      string     `json:"app_id"`
+	AppSecret  string     `json:"app_secret"`
+	Management Management `json:"management"`
+}
+
+// Management is the provider's machine-to-machine client.
+type Management struct {
+	AppID     string `json:"app_id"`
+	AppSecret string `json:"app_secret"`
+}
+
+// Demo is one demonstration. Start begins it; Run waits.
+type Demo struct {
+	Addresses
+	Gateway  *gateway.Gateway
+	Provider *provider.Provider
+	Mailbox  *mailbox.Mailbox
+
+	servers []*serve.Server
+}
+
+// PortError is returned by Start when a port of the demonstration is taken.
+type PortError struct {
+	Base int
+	Err  error // names the port and, where it can be seen, its owner
+}
+
+func (e *PortError) Error() string { return e.Err.Error() }
+
+func (e *PortError) Unwrap() error { return e.Err }
+
+// Hint is what to type.
+func (e *PortError) Hint() string {
+	return fmt.Sprintf("use other ports: portero demo --port-base %d", e.Base+1000)
+}
+
+// parts are the listeners, in the order of the ports.
+type parts struct{ gateway, provider, mailbox, application, admin net.Listener }
+
+func (p *parts) all() []net.Listener {
+	return []net.Listener{p.gateway, p.provider, p.mailbox, p.application, p.admin}
+}
+
+// listen binds every port, or none.
+func listen(base int) (*parts, error) {
+	p := &parts{}
+	for _, one := range []struct {
+		what   string
+		offset int
+		to     *net.Listener
+	}{
+		{"gateway", 0, &p.gateway}, {"provider", 1, &p.provider}, {"mailbox", 2, &p.mailbox},
+		{"sample application", 3, &p.application}, {"admin listener", 10, &p.admin},
+	} {
+		port := 0
+		if base > 0 {
+			port = base + one.offset
+		}
+		l, err := serve.Bind(one.what, fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			for _, bound := range p.all() {
+				if bound != nil {
+					bound.Close()
+				}
+			}
+			return nil, &PortError{Base: base, Err: err}
+		}
+		*one.to = l
+	}
+	return p, nil
+}
+
+func urlOf(host string, l net.Listener) string {
+	return fmt.Sprintf("http://%s:%d", host, l.Addr().(*net.TCPAddr).Port)
+}
+
+func secret() string {
+	b := make([]byte, 16)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// Start binds the ports and wires the parts. Run serves.
+func Start(c Config) (*Demo, error) {
+	if c.PortBase == 0 {
+		c.PortBase = DefaultPortBase
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	p, err := listen(c.PortBase)
+	if err != nil {
+		return nil, err
+	}
+	d := &Demo{Addresses: Addresses{
+		Gateway: urlOf("localhost", p.gateway), Provider: urlOf("127.0.0.1", p.provider), Mailbox: urlOf("127.0.0.1", p.mailbox),
+		Application: urlOf("127.0.0.1", p.application), Admin: urlOf("127.0.0.1", p.admin), AdminToken: secret(),
+		Logto: Logto{Endpoint: urlOf("127.0.0.1", p.provider), AppID: "demo-app", AppSecret: secret(), Management: Management{AppID: "demo-m2m", AppSecret: secret()}},
+	}}
+	if err := d.wire(c, p); err != nil {
+		for _, l := range p.all() {
+			l.Close()
+		}
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Demo) wire(c Config, p *parts) error {
+	key := secret()
+	d.Mailbox = mailbox.New(mailbox.Config{Domain: mailDomain, APIKey: key, Now: c.Now})
+	send, err := d.sender(c, key)
+	if err != nil {
+		return err
+	}
+	d.Provider, err = provider.New(provider.Config{
+		URL: d.Addresses.Provider, AppID: d.Logto.AppID, AppSecret: d.Logto.AppSecret,
+		ManagementID: d.Logto.Management.AppID, ManagementSecret: d.Logto.Management.AppSecret,
+		SendCode: send, MailboxURL: d.Addresses.Mailbox, StartURL: d.Addresses.Gateway,
+		UnknownSessionURL:    d.Addresses.Gateway + "/_portero/continue",
+		ParallelInteractions: c.ParallelInteractions, Now: c.Now, Log: c.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("starting the provider: %w", err)
+	}
+	cfg, err := d.configuration(c)
+	if err != nil {
+		return err
+	}
+	d.Gateway, err = gateway.New(cfg, gateway.Options{
+		Log: c.Log, Demo: true, Now: c.Now, Public: p.gateway, Admin: p.admin, AdminToken: d.AdminToken,
+	})
+	if err != nil {
+		return fmt.Errorf("starting the gateway: %w", err)
+	}
+	if err := d.Gateway.Listen(); err != nil {
+		return err
+	}
+	app := sampleapp.New(sampleapp.Config{})
+	for _, one := range []struct {
+		name     string
+		listener net.Listener
+		handler  http.Handler
+	}{{"provider", p.provider, d.Provider.Handler()}, {"mailbox", p.mailbox, d.Mailbox.Handler()}, {"application", p.application, app.Handler()}} {
+		s, err := serve.Listen(serve.Config{Name: one.name, Listener: one.listener, Handler: one.handler, Log: c.Log})
+		if err != nil {
+			return err
+		}
+		d.servers = append(d.servers, s)
+	}
+	return nil
+}
+
+// sender delivers codes over the real Mailgun client: to the mailbox, or to the account that was named.
+func (d *Demo) sender(c Config, key string) (func(ctx context.Context, to, code, usage, lang string) error, error) {
+	account := mail.Config{Endpoint: d.Addresses.Mailbox, Domain: mailDomain, APIKey: key, From: "Portero <no-reply@" + mailDomain + ">"}
+	name := "Portero"
+	var list []mail.Delivery
+	if from := c.From; from != nil {
+		if from.Pages.Name != "" {
+			name = from.Pages.Name
+		}
+		if m := from.Mailgun; m.Domain != "" {
+			account = mail.Config{Endpoint: m.Endpoint.String(), Domain: m.Domain, APIKey: m.APIKey.Reveal(), From: m.From}
+			for _, one := range m.Deliveries {
+				entry := mail.Delivery{Usage: one.Usage, Subject: one.Subject, ReplyTo: one.ReplyTo, HTML: one.HTML, Text: one.Text, Template: one.Template}
+				for _, v := range one.Variables {
+					entry.Variables = append(entry.Variables, mail.Variable{Name: v.Name, Value: v.Value})
+				}
+				list = append(list, entry)
+			}
+		}
+	}
+	mailer, err := mail.New(account)
+	if err != nil {
+		return nil, fmt.Errorf("mailgun: %w", err)
+	}
+	deliveries, err := mail.NewDeliveries(name, list)
+	if err != nil {
+		return nil, fmt.Errorf("mailgun.deliveries: %w", err)
+	}
+	return func(ctx context.Context, to, code, usage, _ string) error {
+		return mailer.Send(ctx, deliveries.Message(usage, to, code))
+	}, nil
+}
+
+// configuration is the gateway's, written as an operator would write it.
+func (d *Demo) configuration(c Config) (*config.Config, error) {
+	text := fmt.Sprintf(`
+listen: 127.0.0.1:0
+external_url: %s
+admin: {listen: "127.0.0.1:0"}
+logto: {endpoint: "%s", app_id: %s, app_secret: %s}
+session: {store: memory}
+shutdown: {timeout: 1s}
+allow: [{email_domains: ["*"]}]
+log: {access: false}
+routes:
+  - {name: public, title: Sample application, path: /public, access: public, upstreams: [{url: "%[5]s"}]}
+  - {name: admin, title: Sample application, path: /admin, allow: [{roles: [admin]}], upstreams: [{url: "%[5]s"}]}
+  - {name: sample, title: Sample application, path: /, upstreams: [{url: "%[5]s"}]}
+%s`, d.Addresses.Gateway, d.Addresses.Provider, d.Logto.AppID, d.Logto.AppSecret, d.Addresses.Application, c.Extra)
+	cfg, err := config.Load(config.Options{Path: "demo.yaml", Text: []byte(strings.TrimLeft(text, "\n"))})
+	if err != nil {
+		return nil, fmt.Errorf("the demonstration's own configuration: %w", err)
+	}
+	if c.From != nil {
+		cfg.Pages = c.From.Pages
+	}
+	return cfg, nil
+}
+
+// Run serves until ctx ends, and ends within a second.
+func (d *Demo) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wait sync.WaitGroup
+	errs := make(chan error, len(d.servers)+1)
+	for _, s := range d.servers {
+		wait.Go(func() {
+			if err := s.Serve(); err != nil {
+				errs <- err
+				cancel()
+			}
+		})
+	}
+	wait.Go(func() {
+		if err := d.Gateway.Run(ctx); err != nil {
+			errs <- err
+			cancel()
+		}
+	})
+	<-ctx.Done()
+	for _, s := range d.servers {
+		s.Close()
+	}
+	wait.Wait()
+	d.Provider.Close()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}

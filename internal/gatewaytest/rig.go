@@ -1,0 +1,206 @@
+package gatewaytest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"portero/internal/config"
+	"portero/internal/gateway"
+)
+
+// Options change a rig. The zero value, or nil, is a gateway with the default routes and sessions in memory.
+type Options struct {
+	// Routes is the list under `routes:` (YAML), UPSTREAM standing for the upstream's URL. "": DefaultRoutes.
+	Routes string
+	// Extra is more configuration (YAML at the top level).
+	Extra string
+	// Session is what stands in `session: {…}`. "": store: memory.
+	Session string
+	// Clock is the clock of gateway and issuer. nil: the real one.
+	Clock *Clock
+	// Issuer is used instead of a new one.
+	Issuer *Issuer
+	// Options of the gateway itself; Log, Load, Now and the listeners are set by the rig.
+	Gateway gateway.Options
+}
+
+// DefaultRoutes has every kind of access, and a second host.
+const DefaultRoutes = `
+  - {name: public, path: /public, access: public, upstreams: [{url: UPSTREAM}]}
+  - {name: health, path: /health, match: exact, access: public, upstreams: [{url: UPSTREAM}]}
+  - {name: optional, path: /optional, access: optional, upstreams: [{url: UPSTREAM}]}
+  - {name: closed, path: /closed, access: deny}
+  - {name: admin, title: Administration, path: /admin, allow: [{roles: [admin]}], upstreams: [{url: UPSTREAM}]}
+  - {name: office, path: /office, allow: [{email_domains: ["*"], networks: [10.9.0.0/16]}], upstreams: [{url: UPSTREAM}]}
+  - {name: api, path: /api, strip_prefix: true, upstreams: [{url: UPSTREAM}]}
+  - {name: loose, path: /loose, paths: by-route, upstreams: [{url: UPSTREAM}]}
+  - {name: app, title: Wiki, path: /, upstreams: [{url: UPSTREAM}]}
+  - {name: second, title: Second, hosts: ["127.0.0.1"], path: /, upstreams: [{url: UPSTREAM}]}
+`
+
+// Clock is a clock that a test moves.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// NewClock starts at the present second.
+func NewClock() *Clock { return &Clock{now: time.Now().Truncate(time.Second)} }
+
+// Now is the time on it.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Add moves it.
+func (c *Clock) Add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// Rig is a gateway in front of an upstream, with an issuer that says what a test wants.
+type Rig struct {
+	Gateway  *gateway.Gateway
+	Issuer   *Issuer
+	Upstream *Upstream
+	Clock    *Clock // nil: the real clock
+	URL      string // http://localhost:PORT
+	Second   string // http://127.0.0.1:PORT, another host of the same gateway
+	Addr     string // where it listens
+	Log      *Lines // what it logs, debug level included
+
+	mu   sync.Mutex
+	text string // the configuration
+}
+
+// New starts a rig; it ends with the test.
+func New(t testing.TB, o *Options) *Rig {
+	t.Helper()
+	if o == nil {
+		o = &Options{}
+	}
+	r := &Rig{Issuer: o.Issuer, Upstream: NewUpstream(t), Clock: o.Clock, Log: &Lines{}}
+	if r.Issuer == nil {
+		r.Issuer = NewIssuer(t)
+	}
+	if r.Clock != nil {
+		r.Issuer.Do(func(i *Issuer) { i.Now = r.Clock.Now })
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	r.Addr = l.Addr().String()
+	r.URL, r.Second = fmt.Sprintf("http://localhost:%d", port), fmt.Sprintf("http://127.0.0.1:%d", port)
+	r.Configure(o)
+
+	opts := o.Gateway
+	opts.Log = slog.New(slog.NewJSONHandler(r.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	opts.Public, opts.Load = l, r.load
+	if r.Clock != nil {
+		opts.Now = r.Clock.Now
+	}
+	cfg, err := r.load()
+	if err != nil {
+		l.Close()
+		t.Fatalf("the rig's configuration:\n%v", err)
+	}
+	if r.Gateway, err = gateway.New(cfg, opts); err != nil {
+		l.Close()
+		t.Fatal(err)
+	}
+	if err := r.Gateway.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Gateway.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the gateway ended with %v", err)
+		}
+	})
+	return r
+}
+
+// Configure writes the configuration that the gateway reads next, at its start or at a reload.
+func (r *Rig) Configure(o *Options) {
+	routes, session := o.Routes, o.Session
+	if routes == "" {
+		routes = DefaultRoutes
+	}
+	if session == "" {
+		session = "store: memory"
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.text = fmt.Sprintf(`listen: 127.0.0.1:0
+external_url: %s
+admin: {listen: "127.0.0.1:0", token: 0123456789abcdefghijklmnopqrstuv}
+logto: {endpoint: "%s", app_id: %s, app_secret: %s}
+session: {%s}
+allow: [{email_domains: ["*"]}]
+shutdown: {timeout: 2s}
+log: {level: debug}
+routes:%s
+%s`, r.URL, r.Issuer.URL, r.Issuer.AppID, r.Issuer.AppSecret, session,
+		strings.ReplaceAll(routes, "UPSTREAM", `"`+r.Upstream.URL+`"`), o.Extra)
+}
+
+func (r *Rig) load() (*config.Config, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return config.Load(config.Options{Path: "rig.yaml", Text: []byte(r.text)})
+}
+
+// Browser is a new person in front of the rig.
+func (r *Rig) Browser(t testing.TB) *Browser {
+	return NewBrowser(t, map[string]string{"localhost": r.Addr})
+}
+
+// SignedIn is a new person who has signed in and stands on path.
+func (r *Rig) SignedIn(t testing.TB, path string) *Browser {
+	t.Helper()
+	b := r.Browser(t)
+	if resp := b.Visit(r.URL + path); resp.StatusCode != http.StatusOK {
+		t.Fatalf("signing in for %s: got %s, want 200\n%s", path, resp.Status, resp.Text)
+	}
+	return b
+}
+
+// Cookie is the name of the session cookie.
+func (r *Rig) Cookie() string {
+	_, port, _ := strings.Cut(strings.TrimPrefix(r.URL, "http://"), ":")
+	return "portero-" + port
+}
+
+// Lines is a log that a test can read while it is written.
+type Lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *Lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *Lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
