@@ -61,22 +61,9 @@ func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarde
 
 // protect asks the guard and does what it says. The proxy path ends here.
 func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.Route, target route.Target, from forwarded.Request) error {
-	var found session.Lookup
-	var trouble error
 	since := g.live.Mark()
-	if rt.Access == route.SignedIn || rt.Access == route.Optional {
-		found, trouble = g.lookup(w, r)
-	}
-	decision := g.guard.Decide(r.Context(), guard.Request{
-		Route: rt, Session: found.Session, Missing: found.Reason, Lookup: trouble, Client: from.Client,
-		Method: r.Method, Host: from.Host, Path: target.Path, RequestID: from.RequestID,
-	})
-	x := telemetry.FromContext(r.Context())
-	x.Decision, x.Reason = decision.Outcome.String(), string(decision.Reason)
-	if s := found.Session; s != nil {
-		x.Subject, x.SessionID = s.Subject, s.ID
-	}
-
+	found, trouble := g.lookup(w, r, rt)
+	decision := g.decide(r, rt, target, from, found, trouble)
 	switch decision.Outcome {
 	case guard.Allow:
 		err := g.proxies[rt.Index].Serve(w, r, upstream.Call{
@@ -92,8 +79,26 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 	return &denied{decision: decision, session: found.Session, cause: trouble}
 }
 
-// lookup finds the session of a request and keeps it fresh. A cookie that is no session's is dropped by the browser.
-func (g *generation) lookup(w http.ResponseWriter, r *http.Request) (session.Lookup, error) {
+// decide asks the guard, and notes its answer for the access log.
+func (g *generation) decide(r *http.Request, rt *route.Route, target route.Target, from forwarded.Request, found session.Lookup, trouble error) guard.Decision {
+	d := g.guard.Decide(r.Context(), guard.Request{
+		Route: rt, Session: found.Session, Missing: found.Reason, Lookup: trouble, Client: from.Client,
+		Method: r.Method, Host: from.Host, Path: target.Path, RequestID: from.RequestID,
+	})
+	x := telemetry.FromContext(r.Context())
+	x.Decision, x.Reason = d.Outcome.String(), string(d.Reason)
+	if s := found.Session; s != nil {
+		x.Subject, x.SessionID = s.Subject, s.ID
+	}
+	return d
+}
+
+// lookup finds the session of a request, where the route needs one, and keeps it fresh. A cookie that is no session's
+// is dropped by the browser.
+func (g *generation) lookup(w http.ResponseWriter, r *http.Request, rt *route.Route) (session.Lookup, error) {
+	if rt.Access != route.SignedIn && rt.Access != route.Optional {
+		return session.Lookup{}, nil
+	}
 	found, err := g.sessions.Lookup(r.Context(), r)
 	if err != nil {
 		return session.Lookup{}, err

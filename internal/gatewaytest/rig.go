@@ -3,6 +3,7 @@ package gatewaytest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -149,7 +150,7 @@ func (r *Rig) Configure(o *Options) {
 	defer r.mu.Unlock()
 	r.text = fmt.Sprintf(`listen: 127.0.0.1:0
 external_url: %s
-admin: {listen: "127.0.0.1:0", token: 0123456789abcdefghijklmnopqrstuv}
+admin: {listen: "127.0.0.1:0", token: `+AdminToken+`}
 logto: {endpoint: "%s", app_id: %s, app_secret: %s}
 session: {%s}
 allow: [{email_domains: ["*"]}]
@@ -181,6 +182,32 @@ func (r *Rig) SignedIn(t testing.TB, path string) *Browser {
 	return b
 }
 
+// AdminToken is the token of the rig's admin listener.
+const AdminToken = "0123456789abcdefghijklmnopqrstuv"
+
+// Admin asks the admin listener, with its token.
+func (r *Rig) Admin(t testing.TB, method, path string) *Response {
+	t.Helper()
+	b := NewBrowser(t, nil)
+	req, err := http.NewRequest(method, "http://"+r.Gateway.AdminAddr().String()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+AdminToken)
+	return b.Do(req)
+}
+
+// Sessions is how many sessions the store holds.
+func (r *Rig) Sessions(t testing.TB) int {
+	t.Helper()
+	var status struct{ Sessions int }
+	resp := r.Admin(t, http.MethodGet, "/api/status")
+	if err := json.Unmarshal([]byte(resp.Text), &status); err != nil {
+		t.Fatalf("status: %v\n%s", err, resp.Text)
+	}
+	return status.Sessions
+}
+
 // Cookie is the name of the session cookie.
 func (r *Rig) Cookie() string {
 	_, port, _ := strings.Cut(strings.TrimPrefix(r.URL, "http://"), ":")
@@ -189,13 +216,24 @@ func (r *Rig) Cookie() string {
 
 // Lines is a log that a test can read while it is written.
 type Lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	dropped bool
+}
+
+// Drop forgets what was logged and keeps nothing more, for tests that look at memory.
+func (l *Lines) Drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf, l.dropped = bytes.Buffer{}, true
 }
 
 func (l *Lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.dropped {
+		return len(p), nil
+	}
 	return l.buf.Write(p)
 }
 
