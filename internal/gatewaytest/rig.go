@@ -25,13 +25,20 @@ type Options struct {
 	Extra string
 	// Session is what stands in `session: {…}`. "": store: memory.
 	Session string
+	// TLS makes the listener and the external URL speak https.
+	TLS bool
 	// Clock is the clock of gateway and issuer. nil: the real one.
 	Clock *Clock
 	// Issuer is used instead of a new one.
 	Issuer *Issuer
+	// Logto is used instead of an issuer. Its clock is its own.
+	Logto *Logto
 	// Options of the gateway itself; Log, Load, Now and the listeners are set by the rig.
 	Gateway gateway.Options
 }
+
+// Logto is an application at a provider that no rig owns.
+type Logto struct{ Endpoint, AppID, AppSecret string }
 
 // DefaultRoutes has every kind of access, and a second host.
 const DefaultRoutes = `
@@ -73,16 +80,18 @@ func (c *Clock) Add(d time.Duration) {
 // Rig is a gateway in front of an upstream, with an issuer that says what a test wants.
 type Rig struct {
 	Gateway  *gateway.Gateway
-	Issuer   *Issuer
+	Issuer   *Issuer // nil: Options.Logto
 	Upstream *Upstream
 	Clock    *Clock // nil: the real clock
-	URL      string // http://localhost:PORT
+	URL      string // http://localhost:PORT, or https
 	Second   string // http://127.0.0.1:PORT, another host of the same gateway
+	TLS      bool   // it listens inside TLS
 	Addr     string // where it listens
 	Log      *Lines // what it logs, debug level included
 
 	mu   sync.Mutex
 	text string // the configuration
+	tls  string // the line of the configuration about TLS; "" none
 }
 
 // New starts a rig; it ends with the test.
@@ -92,10 +101,10 @@ func New(t testing.TB, o *Options) *Rig {
 		o = &Options{}
 	}
 	r := &Rig{Issuer: o.Issuer, Upstream: NewUpstream(t), Clock: o.Clock, Log: &Lines{}}
-	if r.Issuer == nil {
+	if r.Issuer == nil && o.Logto == nil {
 		r.Issuer = NewIssuer(t)
 	}
-	if r.Clock != nil {
+	if r.Clock != nil && r.Issuer != nil {
 		r.Issuer.Do(func(i *Issuer) { i.Now = r.Clock.Now })
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -104,7 +113,13 @@ func New(t testing.TB, o *Options) *Rig {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	r.Addr = l.Addr().String()
-	r.URL, r.Second = fmt.Sprintf("http://localhost:%d", port), fmt.Sprintf("http://127.0.0.1:%d", port)
+	scheme := "http"
+	if o.TLS {
+		r.TLS, scheme = true, "https"
+		cert, key := Certificate(t)
+		r.tls = fmt.Sprintf("tls: {cert_file: %q, key_file: %q}", cert, key)
+	}
+	r.URL, r.Second = fmt.Sprintf("%s://localhost:%d", scheme, port), fmt.Sprintf("%s://127.0.0.1:%d", scheme, port)
 	r.Configure(o)
 
 	opts := o.Gateway
@@ -146,6 +161,10 @@ func (r *Rig) Configure(o *Options) {
 	if session == "" {
 		session = "store: memory"
 	}
+	app := o.Logto
+	if app == nil {
+		app = &Logto{r.Issuer.URL, r.Issuer.AppID, r.Issuer.AppSecret}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.text = fmt.Sprintf(`listen: 127.0.0.1:0
@@ -156,8 +175,9 @@ session: {%s}
 allow: [{email_domains: ["*"]}]
 shutdown: {timeout: 2s}
 log: {level: debug}
+%s
 routes:%s
-%s`, r.URL, r.Issuer.URL, r.Issuer.AppID, r.Issuer.AppSecret, session,
+%s`, r.URL, app.Endpoint, app.AppID, app.AppSecret, session, r.tls,
 		strings.ReplaceAll(routes, "UPSTREAM", `"`+r.Upstream.URL+`"`), o.Extra)
 }
 
@@ -210,6 +230,9 @@ func (r *Rig) Sessions(t testing.TB) int {
 
 // Cookie is the name of the session cookie.
 func (r *Rig) Cookie() string {
+	if r.TLS {
+		return "__Host-portero"
+	}
 	_, port, _ := strings.Cut(strings.TrimPrefix(r.URL, "http://"), ":")
 	return "portero-" + port
 }

@@ -21,6 +21,7 @@ type Upstream struct {
 	listener net.Listener
 	mu       sync.Mutex
 	heads    []string
+	bytes    bytes.Buffer
 	conns    map[net.Conn]bool
 	wait     sync.WaitGroup
 }
@@ -62,11 +63,32 @@ func (u *Upstream) Last() string {
 	return all[len(all)-1]
 }
 
+// Bytes is everything that came since the last Forget, heads and bodies, over all connections.
+func (u *Upstream) Bytes() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.bytes.String()
+}
+
 // Forget drops what was kept.
 func (u *Upstream) Forget() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.heads = nil
+	u.bytes.Reset()
+}
+
+// mostBytes bounds what Bytes keeps: bodies of tests that are about size are not of interest.
+const mostBytes = 4 << 20
+
+// Write keeps what a connection brings.
+func (u *Upstream) Write(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.bytes.Len() < mostBytes {
+		u.bytes.Write(p)
+	}
+	return len(p), nil
 }
 
 // Header lists the values of a header in a head, by exact name without regard to case.
@@ -101,7 +123,7 @@ func (u *Upstream) accept() {
 }
 
 func (u *Upstream) serve(c net.Conn) {
-	r := bufio.NewReader(c)
+	r := bufio.NewReader(io.TeeReader(c, u))
 	for {
 		var head bytes.Buffer
 		for {
