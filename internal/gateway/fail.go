@@ -58,16 +58,17 @@ func (g *generation) fail(w http.ResponseWriter, r *http.Request, err error) {
 	g.pages.Render(w, r, a.page)
 }
 
-// reportsTrouble reports whether a page has a support line.
+// reportsTrouble reports whether a page has a support line; those that only ask for a sign-in, and the one for
+// strangers, have none.
 func reportsTrouble(id page.ID) bool {
-	return id != page.UnknownHost && id != page.FormNotSent && id != page.Framed && id != page.NotFound
+	return id != page.UnknownHost && id != page.Framed && id != page.SignInRequired
 }
 
 // answerFor is the table from errors to answers. What is not in it is an answer without detail: nothing is told that
 // was not meant to be.
 func (g *generation) answerFor(r *http.Request, err error) answer {
 	from := forwarded.FromContext(r.Context())
-	base := page.Page{Primary: &page.Action{URL: "/"}, LanguageReturn: g.languageReturn(r)}
+	base := page.Page{LanguageReturn: g.languageReturn(r), Unbranded: !g.table.KnowsHost(from.Host)}
 
 	var problem *page.Problem
 	var target *route.TargetError

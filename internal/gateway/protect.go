@@ -20,6 +20,9 @@ func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := telemetry.FromContext(r.Context())
 	x.Host, x.Client, x.RequestID = from.Host, from.Client.String(), from.RequestID
 	r = r.WithContext(forwarded.NewContext(r.Context(), from))
+	if err == nil {
+		r.Host = from.Host
+	}
 	switch {
 	case r.RequestURI == g.endpoints.Prefix+"/healthz": // on every host
 		err = g.healthz(w, r)
