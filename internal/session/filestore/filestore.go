@@ -42,15 +42,16 @@ type Config struct {
 
 // Store is a session.Store in a file. It is safe for concurrent use.
 type Store struct {
-	path   string
-	now    func() time.Time
-	log    *slog.Logger
-	db     *bolt.DB
-	writes chan *write
-	stop   chan struct{} // closed by Close
-	done   chan struct{} // closed when the writer has ended
-	closer chan struct{} // holds one token; whoever takes it closes
-	broken atomic.Bool   // a write met damage: bbolt's locks are in no known state
+	path    string
+	now     func() time.Time
+	log     *slog.Logger
+	db      *bolt.DB
+	writes  chan *write
+	stop    chan struct{} // closed by Close
+	done    chan struct{} // closed when the writer has ended
+	closer  chan struct{} // holds one token; whoever takes it closes
+	markers markers       // all that the file has
+	broken  atomic.Bool   // a write met damage: bbolt's locks are in no known state
 }
 
 var (
@@ -95,12 +96,29 @@ func (s *Store) open() (err error) {
 			s.db.Close()
 		}
 	}()
-	if info, err := os.Stat(s.path); err == nil && info.Mode().Perm()&0o077 != 0 {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return err
+	}
+	// Where the file was cut, the next write would fill the gap with zeros, and those
+	// read as absence. So it is noticed before.
+	if err := s.db.View(func(tx *bolt.Tx) error {
+		if have, want := info.Size(), tx.Size(); have < want {
+			return fmt.Errorf("%w: %d of %d bytes are there", errBroken, have, want)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
 		if err := os.Chmod(s.path, 0o600); err != nil {
 			s.log.Warn("session store can be read by others; give it mode 0600", "file", s.path, "error", err)
 		}
 	}
-	return s.db.Update(prepare)
+	if err := s.db.Update(prepare); err != nil {
+		return err
+	}
+	return s.db.View(s.markers.load)
 }
 
 // Path is the file.
@@ -186,7 +204,7 @@ func (s *Store) Consume(ctx context.Context, mark string, keep time.Duration) (b
 	var at time.Time
 	err := s.update(ctx, func(tx *bolt.Tx) error {
 		now := s.clock()
-		have, found := getDated(tx, bucketConsumed, mark, now)
+		have, found := getDated(tx.Bucket(bucketConsumed), mark, now)
 		if first = !found; !first {
 			at = have.at
 			return nil
@@ -202,11 +220,11 @@ func (s *Store) Consume(ctx context.Context, mark string, keep time.Duration) (b
 
 // Mark implements session.Store.
 func (s *Store) Mark(ctx context.Context, m session.Marker, keep time.Duration) (time.Time, error) {
-	var at time.Time
-	err := s.update(ctx, func(tx *bolt.Tx) error {
+	var set dated
+	err := s.updateThen(ctx, func(tx *bolt.Tx) error {
 		now := s.clock()
-		set := dated{now, now.Add(keep)}
-		if have, found := getDated(tx, bucketMarkers, markerKey(m), now); found {
+		set = dated{now, now.Add(keep)}
+		if have, found := getDated(tx.Bucket(bucketMarkers), markerKey(m), now); found {
 			if have.at.After(set.at) { // the clock went back: what was ended stays ended
 				set.at = have.at
 			}
@@ -214,31 +232,24 @@ func (s *Store) Mark(ctx context.Context, m session.Marker, keep time.Duration) 
 				set.until = have.until
 			}
 		}
-		at = set.at
 		return putDated(tx, bucketMarkers, markerKey(m), set)
-	})
+	}, func() { s.markers.set(m, set) })
 	if err != nil {
 		return time.Time{}, err
 	}
-	return at, nil
+	return set.at, nil
 }
 
-// Marked implements session.Store.
+// Marked implements session.Store. It answers from memory: every request asks for
+// markers, and nobody else writes to the file.
 func (s *Store) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, error) {
-	marks := make([]time.Time, len(ms))
-	err := s.view(ctx, func(tx *bolt.Tx) error {
-		now := s.clock()
-		for i, m := range ms {
-			if have, found := getDated(tx, bucketMarkers, markerKey(m), now); found {
-				marks[i] = have.at
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return marks, nil
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	return s.markers.of(ms, s.clock()), nil
 }
 
 // List implements session.Store. The cursor is the last key of the page before.

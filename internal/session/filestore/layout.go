@@ -55,10 +55,11 @@ func storable(row session.Row) bool {
 
 // get returns the row under key unless it has expired.
 func get(tx *bolt.Tx, key string, now time.Time) (session.Row, bool) {
-	if !exists(tx, key, now) {
+	value := tx.Bucket(bucketRows).Get([]byte(key))
+	if value == nil || !now.Before(expiryOf(value)) {
 		return session.Row{}, false
 	}
-	row, err := decodeRow(tx.Bucket(bucketRows).Get([]byte(key)))
+	row, err := decodeRow(value)
 	if err != nil {
 		panic(err) // the callers' transaction makes it an error: damaged is not absent
 	}
@@ -158,8 +159,8 @@ func list(tx *bolt.Tx, f session.Filter, after string, limit int, now time.Time)
 	return rows, ""
 }
 
-func getDated(tx *bolt.Tx, bucket []byte, name string, now time.Time) (dated, bool) {
-	value := tx.Bucket(bucket).Get(datedKey(name))
+func getDated(bucket *bolt.Bucket, name string, now time.Time) (dated, bool) {
+	value := bucket.Get(datedKey(name))
 	if value == nil {
 		return dated{}, false
 	}

@@ -17,16 +17,22 @@ const maxBatch = 256
 type write struct {
 	ctx  context.Context
 	do   func(*bolt.Tx) error // may run again if the commit it was part of fails
+	then func()               // runs when it is on the disk, even if nobody waits any more; nil: nothing
 	done chan error
 }
 
 // update runs do in a transaction and waits until it is on the disk, or until ctx
 // ends; then do may still run, and the caller must not read what it sets.
 func (s *Store) update(ctx context.Context, do func(*bolt.Tx) error) error {
+	return s.updateThen(ctx, do, nil)
+}
+
+// updateThen is update and has the writer run then, before the next transaction.
+func (s *Store) updateThen(ctx context.Context, do func(*bolt.Tx) error, then func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w := &write{ctx: ctx, do: do, done: make(chan error, 1)}
+	w := &write{ctx: ctx, do: do, then: then, done: make(chan error, 1)}
 	if err := s.usable(); err != nil {
 		return err
 	}
@@ -105,6 +111,9 @@ func (s *Store) commit(batch []*write) {
 		return
 	}
 	for _, w := range live {
+		if err == nil && w.then != nil {
+			w.then()
+		}
 		w.done <- err
 	}
 }
@@ -125,6 +134,7 @@ func (s *Store) transact(do func(*bolt.Tx) error) (err error) {
 // sweep removes what has expired. It runs in the writer's goroutine and lets others
 // in between its transactions.
 func (s *Store) sweep() {
+	s.markers.expire(s.clock())
 	for {
 		more := false
 		err := s.transact(func(tx *bolt.Tx) error {
