@@ -1,9 +1,12 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,20 +19,36 @@ type requestBody struct {
 	touched atomic.Bool // somebody has begun to read it
 	reading atomic.Bool // somebody waits for the client
 	closed  atomic.Bool // the request has been served: net/http has its body back
+	refused atomic.Bool // the upstream answers instead of asking for the body
+	read    atomic.Int64
+	ended   atomic.Bool // read to its end
+}
+
+// remains reports whether there is a body that has not been read to its end.
+func (b *requestBody) remains(length int64) bool {
+	return b.body != nil && !b.ended.Load() && (length < 0 || b.read.Load() < length)
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
-	if b.closed.Load() {
+	if b.refused.Load() && !b.touched.Load() {
+		// net/http would now send the body after all, to keep its connection, and
+		// the client would be told to continue, only to be refused.
+		<-b.x.Done()
+		return 0, errServed
+	}
+	b.reading.Store(true) // before these are looked at, see exchange.stopReading
+	defer b.reading.Store(false)
+	if b.closed.Load() || b.x.Err() != nil {
 		return 0, errServed
 	}
 	b.touched.Store(true)
-	b.reading.Store(true)
 	n, err := b.body.Read(p)
-	b.reading.Store(false)
+	b.read.Add(int64(n))
 	switch {
 	case err == nil:
 		b.x.idle.touch()
 	case errors.Is(err, io.EOF):
+		b.ended.Store(true)
 		b.x.idle.sent()
 	default:
 		b.x.mu.Lock()
@@ -37,6 +56,18 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.x.mu.Unlock()
 	}
 	return n, err
+}
+
+// expecting follows what the upstream says to a client that waits for 100
+// Continue before it sends its body (RFC 9110, section 10.1.1).
+func (b *requestBody) expecting(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotFirstResponseByte: func() { b.refused.Store(true) },
+		Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			b.refused.Store(false)
+			return nil
+		},
+	})
 }
 
 // Close does nothing: the body is net/http's, and another attempt may need it.

@@ -337,3 +337,14 @@ func serveHTTP(t testing.TB, h http.Handler) app {
 	})
 	return app{s}
 }
+
+// fill writes until nobody takes any more.
+func fill(c net.Conn, data []byte) {
+	for {
+		c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		if _, err := c.Write(data); err != nil {
+			c.SetWriteDeadline(time.Time{})
+			return
+		}
+	}
+}

@@ -268,14 +268,13 @@ func TestSocketsOfNobodyEndAtShutdown(t *testing.T) {
 // A client that reads nothing holds up nobody.
 func TestSocketsOfSlowReadersEndWithTheSession(t *testing.T) {
 	t.Parallel()
+	full := make(chan struct{})
 	up := listen(t, func(c net.Conn, _ *bufio.Reader, _ string) bool {
 		io.WriteString(c, accepts)
-		frame := append(binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<40), make([]byte, 1<<20)...)
-		for {
-			if _, err := c.Write(frame); err != nil {
-				return false
-			}
-		}
+		fill(c, append(binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<40), make([]byte, 1<<20)...))
+		close(full)
+		io.Copy(io.Discard, c)
+		return false
 	})
 	registry := live.New()
 	g := start(t, setup{Config: upstream.Config{URLs: urls(up), Live: registry}, call: func(c *upstream.Call) { c.Session = aliceSession() }})
@@ -284,6 +283,7 @@ func TestSocketsOfSlowReadersEndWithTheSession(t *testing.T) {
 	if _, err := readHead(in); err != nil {
 		t.Fatal(err)
 	}
+	wait(t, full, "all buffers to be full")
 	began := time.Now()
 	registry.CloseSession("k1")
 	wait(t, up.closed, "the end of the upstream's connection")

@@ -117,6 +117,7 @@ const (
 	pooledPerHost  = 256
 	waitContinue   = time.Second
 	maxAnswerHead  = 256 << 10
+	drain          = 500 * time.Millisecond
 )
 
 // New returns a proxy for the route's upstreams. It connects to nothing yet.
@@ -194,7 +195,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) error {
 	// 3. It ends when the client leaves, the session ends, or nothing moves.
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{Context: ctx, cancel: cancel, proxy: p, call: &c, path: path, socket: socket, http11: r.ProtoAtLeast(1, 1)}
+	x := &exchange{Context: ctx, cancel: cancel, proxy: p, call: &c, path: path, socket: socket,
+		http1: r.ProtoMajor == 1, informs: r.ProtoAtLeast(1, 1), length: r.ContentLength}
 	x.w = writer{ResponseWriter: w, x: x, own: ownHeaders(w.Header())}
 	x.tell = telemetry.FromContext(r.Context())
 	defer x.close()
@@ -205,10 +207,15 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) error {
 	}
 
 	// 4. Carry it.
-	r = r.WithContext(x)
 	if r.ContentLength != 0 && r.Body != nil {
-		x.request = requestBody{body: r.Body, x: x}
+		x.request.body, x.request.x = r.Body, x
+		if hasToken(r.Header["Expect"], "100-continue") {
+			x.Context = x.request.expecting(ctx)
+		}
+		r = r.WithContext(x)
 		r.Body = &x.request
+	} else {
+		r = r.WithContext(x)
 	}
 	x.idle.start(x, p.cfg.Idle, r.ContentLength != 0)
 	p.reverse.ServeHTTP(&x.w, r)
@@ -244,7 +251,9 @@ type exchange struct {
 	call    *Call
 	path    string // what leaves
 	socket  bool   // a WebSocket was asked for
-	http11  bool   // the client knows informational answers
+	http1   bool   // the client speaks HTTP/1
+	informs bool   // and knows informational answers
+	length  int64  // of the request's body; -1: not known
 	tell    *telemetry.Exchange
 	w       writer
 	request requestBody
@@ -278,6 +287,11 @@ func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{})
 func (x *exchange) close() {
 	x.idle.stop()
 	x.request.closed.Store(true)
+	if x.request.remains(x.length) && !x.w.hijacked {
+		// net/http reads what is left of the body before it answers, or after. A
+		// client that waits for the answer does not send it.
+		_ = http.NewResponseController(x.w.ResponseWriter).SetReadDeadline(time.Now().Add(drain))
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.served = true
@@ -310,6 +324,19 @@ func (x *exchange) stop(cause error, code uint16) {
 		x.breakOff()
 	}
 	x.cancel(cause)
+	if x.upgrade == nil {
+		x.stopReading()
+	}
+}
+
+// stopReading makes a read that waits for the client's body return, once
+// nobody needs the body any more: net/http's transport waits for it before it
+// gives up. The server closes the connection behind the answer then, so that
+// nothing of the body is taken for a request.
+func (x *exchange) stopReading() {
+	if x.request.reading.Load() {
+		_ = http.NewResponseController(x.w.ResponseWriter).SetReadDeadline(time.Now())
+	}
 }
 
 // breakOff makes a write that waits for a slow client return.

@@ -35,8 +35,15 @@ func (w *writer) WriteHeader(status int) {
 	}
 	w.restore()
 	w.begin()
-	if h := w.Header(); len(h["Content-Type"]) == 0 {
+	h := w.Header()
+	if len(h["Content-Type"]) == 0 {
 		h["Content-Type"] = nil // else net/http guesses one
+	}
+	if w.x.http1 && w.x.request.remains(w.x.length) {
+		// An answer before the end of the request. By default net/http would read
+		// the rest itself before it lets the answer go, and take it from the upstream.
+		_ = http.NewResponseController(w.ResponseWriter).EnableFullDuplex()
+		h["Connection"] = []string{"close"}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -66,7 +73,7 @@ func (w *writer) inform(status int) {
 	if w.informational++; w.informational > maxInformational {
 		w.x.cancel(errFlood)
 	}
-	if status == http.StatusContinue || w.informational > passedInformational || !w.x.http11 {
+	if status == http.StatusContinue || w.informational > passedInformational || !w.x.informs {
 		return
 	}
 	w.x.proxy.clean(h)
