@@ -78,7 +78,9 @@ func (d *decoder) warn(path, format string, args ...any) {
 	d.warnings = append(d.warnings, d.locate(path, fmt.Sprintf(format, args...)))
 }
 
-func (d *decoder) locate(path, message string) Problem { return locate(d.file, d.places, path, message) }
+func (d *decoder) locate(path, message string) Problem {
+	return locate(d.file, d.places, path, message)
+}
 
 // locate finds where a key stands, or what it would stand in.
 func locate(file string, places map[string]*setting, path, message string) Problem {

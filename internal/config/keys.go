@@ -166,7 +166,7 @@ var entries = []entry{
 	{path: "routes[].cache", value: "protect", doc: "protect (nothing of a signed-in person in shared caches) | upstream", words: []string{CacheProtect, CacheUpstream}},
 	{path: "routes[].identity", doc: "what is said here replaces what `identity` says"},
 	{path: "routes[].identity.headers", doc: "here the application knows people by their address; an empty list tells nothing", example: `
-- {name: X-Forwarded-User, claim: email}`},
+- {name: X-Forwarded-User, claim: email, encoding: strict, join: ","}`},
 	{path: "routes[].report_only", value: "false", later: true},
 	{path: "routes[].step_up", later: true},
 	{path: "routes[].step_up.max_age", value: "0s"},

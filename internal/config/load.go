@@ -79,6 +79,9 @@ func Load(o Options) (*Config, error) {
 	}
 	c.Warnings = sorted(d.warnings)
 	c.source, c.places = d.file, d.places
+	for _, s := range c.places {
+		s.node = nil // where it stood is kept, not what
+	}
 	return c, nil
 }
 

@@ -56,7 +56,9 @@ func (p Problems) Error() string {
 
 // Problem says what is wrong with a key of a configuration that Load found nothing wrong with, for checks that need another
 // package. The path is as in routes[0].upstreams[1].url.
-func (c *Config) Problem(path, message string) Problem { return locate(c.source, c.places, path, message) }
+func (c *Config) Problem(path, message string) Problem {
+	return locate(c.source, c.places, path, message)
+}
 
 // sorted orders problems by where they stand and drops what is said twice.
 func sorted(problems []Problem) []Problem {
