@@ -41,7 +41,7 @@ func (g *generation) fail(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // nobody is left to read an answer
 	}
 	a := g.answerFor(r, err)
-	x.Err = err
+	x.Err = causeOf(err)
 	if a.page.Code == "" && reportsTrouble(a.page.ID) {
 		a.page.Code, a.page.Time = x.SupportCode(), g.now()
 	}
@@ -56,6 +56,19 @@ func (g *generation) fail(w http.ResponseWriter, r *http.Request, err error) {
 		h.Set("Connection", "close") // a body that nobody reads
 	}
 	g.pages.Render(w, r, a.page)
+}
+
+// causeOf is what the access log says went wrong: nothing, where somebody was only asked to sign in or was denied.
+func causeOf(err error) error {
+	var problem *page.Problem
+	var deny *denied
+	switch {
+	case errors.As(err, &problem):
+		return problem.Cause
+	case errors.As(err, &deny):
+		return deny.cause
+	}
+	return err
 }
 
 // reportsTrouble reports whether a page has a support line; those that only ask for a sign-in, and the one for
