@@ -58,6 +58,9 @@ func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarde
 	if err != nil {
 		return err
 	}
+	if target.Reads(g.endpoints.Ours) { // for somebody who decodes more often than we do
+		return errNotFound
+	}
 	telemetry.FromContext(r.Context()).Route = rt.Name
 	return g.protect(w, r, rt, target, from)
 }
@@ -120,7 +123,7 @@ func (g *generation) lookup(w http.ResponseWriter, r *http.Request, rt *route.Ro
 	case errors.Is(err, authflow.ErrGraceOver):
 		return session.Lookup{Reason: session.Expired}, nil
 	case err != nil:
-		return session.Lookup{}, err
+		return found, err // the guard lets nobody in with an error; the page may still say whose session it is
 	}
 	found.Session = renewed
 	return found, nil
