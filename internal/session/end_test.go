@@ -413,3 +413,43 @@ func TestConsume(t *testing.T) {
 		t.Errorf("another issuer's mark is ours: %t, %v", first, err)
 	}
 }
+
+func TestEndingFinishesThoughTheClientIsGone(t *testing.T) {
+	t.Parallel()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, end := range map[string]func(*setup, *session.Session) error{
+		"End":        func(s *setup, x *session.Session) error { return s.End(gone, x, true) },
+		"Revoke":     func(s *setup, x *session.Session) error { return s.Revoke(gone, x) },
+		"Drop":       func(s *setup, x *session.Session) error { return s.Drop(gone, x) },
+		"EndSubject": func(s *setup, x *session.Session) error { _, err := s.EndSubject(gone, "ann", true); return err },
+		"EndSID":     func(s *setup, x *session.Session) error { _, err := s.EndSID(gone, "s1", true); return err },
+	} {
+		s := newSetup(t, nil)
+		x, c := s.start(person(t, "ann", "s1"))
+		if err := end(s, x); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		s.wantReason(c, session.Unknown)
+	}
+}
+
+// Somebody who signs in while the old sessions are being cleared away stays signed in.
+func TestEndingSparesWhoSignsInMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, nil)
+	x, old := s.start(person(t, "ann", "s1"))
+	var fresh *http.Cookie
+	s.store.failing(func(_ context.Context, op string) error {
+		if op == "list" && fresh == nil { // after the marker, before the rows are listed
+			s.clock.Advance(time.Microsecond)
+			_, fresh = s.start(person(t, "ann", "s1"))
+		}
+		return nil
+	})
+	if err := s.End(t.Context(), x, true); err != nil {
+		t.Fatal(err)
+	}
+	s.wantReason(old, session.Unknown)
+	s.wantReason(fresh, session.Found)
+}

@@ -315,3 +315,20 @@ func TestCacheIsBoundedAndOnlySavesWork(t *testing.T) {
 		t.Error("a touch must give a new snapshot, once, and leave the old one alone")
 	}
 }
+
+// Who writes to the store cannot wake an idled session: that it idled is sealed too.
+func TestIdlingIsSealed(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, nil)
+	_, c := s.start(person(t, "ann", "s1"))
+	s.clock.Advance(25 * time.Hour)
+	s.wantReason(c, session.Idle)
+	s.store.change.Store(func(r *session.Row) { r.Idled, r.LastUsed = false, s.clock.Now() })
+	s.wantReason(c, session.Idle)
+	s.store.change.Store(func(*session.Row) {})
+	s.clock.Advance(-20 * time.Hour) // nor does a clock that goes back
+	s.wantReason(c, session.Idle)
+	if live, err := s.LiveWithSID(t.Context(), "s1", ""); live || err != nil {
+		t.Errorf("LiveWithSID = %t, %v; want an idled session to count as over", live, err)
+	}
+}

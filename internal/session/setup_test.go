@@ -1,0 +1,260 @@
+package session_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"portero/internal/seal"
+	"portero/internal/session"
+	"portero/internal/session/memstore"
+	"portero/internal/session/storetest"
+)
+
+const cookieName = "__Host-portero"
+
+// setup is a manager over a store whose calls are counted and can be disturbed.
+type setup struct {
+	testing.TB
+	*session.Manager
+	store  *faulty
+	clock  *storetest.Clock
+	log    *bytes.Buffer
+	events *counts
+	config session.Config
+}
+
+func keys(t testing.TB, current byte, old ...byte) *seal.KeyRing {
+	t.Helper()
+	fill := func(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
+	var olds [][]byte
+	for _, b := range old {
+		olds = append(olds, fill(b))
+	}
+	ring, err := seal.NewKeyRing(fill(current), olds...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+func newSetup(t testing.TB, change func(*session.Config)) *setup {
+	t.Helper()
+	clock := storetest.NewClock()
+	store := &faulty{Store: memstore.New(memstore.Config{Now: clock.Now})}
+	t.Cleanup(func() { store.Close() })
+	return newSetupOn(t, store, clock, change)
+}
+
+func newSetupOn(t testing.TB, store *faulty, clock *storetest.Clock, change func(*session.Config)) *setup {
+	t.Helper()
+	log := &bytes.Buffer{}
+	events := &counts{n: map[string]int{}}
+	c := session.Config{
+		Store: store, Keys: keys(t, 'k'), Issuer: "https://tenant.logto.app/oidc", ClientID: "client",
+		Lifetime: 336 * time.Hour, IdleTimeout: 24 * time.Hour, AfterIdleCode: true,
+		Cookie: cookieName, Secure: true, Now: clock.Now, Metrics: events.add,
+		Log: slog.New(slog.NewTextHandler(log, nil)),
+	}
+	if change != nil {
+		change(&c)
+	}
+	m, err := session.NewManager(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &setup{TB: t, Manager: m, store: store, clock: clock, log: log, events: events, config: c}
+}
+
+type counts struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *counts) add(event string) { c.mu.Lock(); c.n[event]++; c.mu.Unlock() }
+func (c *counts) of(event string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n[event]
+}
+
+// idToken is unsigned: whoever starts a session has verified it.
+func idToken(t testing.TB, claims map[string]any) string {
+	t.Helper()
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "e30." + base64.RawURLEncoding.EncodeToString(payload) + ".c2ln"
+}
+
+// person is a sign-in of somebody; the sid is that of their browser.
+func person(t testing.TB, name, sid string) session.New {
+	return session.New{
+		Subject: name, SID: sid, Host: "wiki.example.com", UserAgent: "Mozilla/5.0",
+		IDToken: idToken(t, map[string]any{
+			"sub": name, "sid": sid, "email": name + "@Example.com", "email_verified": true, "name": name, "roles": []string{"admin"},
+		}),
+		AccessToken: "access of " + name, RefreshToken: "refresh of " + name,
+		AccessExpires: time.Date(2026, 3, 4, 6, 6, 7, 0, time.UTC), AccessLife: time.Hour,
+		AuthTime: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC),
+	}
+}
+
+func (s *setup) start(n session.New) (*session.Session, *http.Cookie) {
+	s.Helper()
+	w := httptest.NewRecorder()
+	got, err := s.Start(context.Background(), w, n)
+	if err != nil {
+		s.Fatalf("Start: %v", err)
+	}
+	cookies := w.Result().Cookies()
+	if len(cookies) != 1 {
+		s.Fatalf("%d cookies, want one", len(cookies))
+	}
+	return got, cookies[0]
+}
+
+func request(header ...string) *http.Request {
+	r := httptest.NewRequest("GET", "/", nil)
+	for _, line := range header {
+		r.Header.Add("Cookie", line)
+	}
+	return r
+}
+
+func with(c *http.Cookie) *http.Request { return request(c.Name + "=" + c.Value) }
+
+func (s *setup) lookup(c *http.Cookie) session.Lookup {
+	s.Helper()
+	got, err := s.Lookup(context.Background(), with(c))
+	if err != nil {
+		s.Fatalf("Lookup: %v", err)
+	}
+	if (got.Session != nil) != (got.Reason == session.Found) {
+		s.Fatalf("Lookup: session %v with reason %q", got.Session, got.Reason)
+	}
+	return got
+}
+
+func (s *setup) wantReason(c *http.Cookie, want session.Reason) session.Lookup {
+	s.Helper()
+	got := s.lookup(c)
+	if got.Reason != want {
+		s.Fatalf("Lookup: reason %q, want %q", got.Reason, want)
+	}
+	return got
+}
+
+// faulty is a store that can be disturbed.
+type faulty struct {
+	session.Store
+	calls, touches, updates atomic.Int64
+	fail                    atomic.Value // func(operation string) error
+	change                  atomic.Value // func(*session.Row)
+	after                   atomic.Value // func(operation string)
+}
+
+func (f *faulty) before(ctx context.Context, operation string) error {
+	f.calls.Add(1)
+	if fail, _ := f.fail.Load().(func(context.Context, string) error); fail != nil {
+		return fail(ctx, operation)
+	}
+	return nil
+}
+
+func (f *faulty) failing(fail func(ctx context.Context, operation string) error) { f.fail.Store(fail) }
+
+func (f *faulty) Create(ctx context.Context, row session.Row) error {
+	if err := f.before(ctx, "create"); err != nil {
+		return err
+	}
+	return f.Store.Create(ctx, row)
+}
+
+func (f *faulty) Get(ctx context.Context, key string) (session.Row, bool, error) {
+	if err := f.before(ctx, "get"); err != nil {
+		return session.Row{}, false, err
+	}
+	row, found, err := f.Store.Get(ctx, key)
+	if change, _ := f.change.Load().(func(*session.Row)); change != nil && found {
+		change(&row)
+	}
+	if after, _ := f.after.Load().(func(string)); after != nil {
+		after("get")
+	}
+	return row, found, err
+}
+
+func (f *faulty) Update(ctx context.Context, row session.Row, was uint64) (bool, error) {
+	f.updates.Add(1)
+	if err := f.before(ctx, "update"); err != nil {
+		return false, err
+	}
+	return f.Store.Update(ctx, row, was)
+}
+
+func (f *faulty) Touch(ctx context.Context, key string, at time.Time) (bool, error) {
+	f.touches.Add(1)
+	if err := f.before(ctx, "touch"); err != nil {
+		return false, err
+	}
+	return f.Store.Touch(ctx, key, at)
+}
+
+func (f *faulty) Delete(ctx context.Context, key string) (bool, error) {
+	if err := f.before(ctx, "delete"); err != nil {
+		return false, err
+	}
+	return f.Store.Delete(ctx, key)
+}
+
+func (f *faulty) Consume(ctx context.Context, mark string, keep time.Duration) (bool, time.Time, error) {
+	if err := f.before(ctx, "consume"); err != nil {
+		return false, time.Time{}, err
+	}
+	return f.Store.Consume(ctx, mark, keep)
+}
+
+func (f *faulty) Mark(ctx context.Context, m session.Marker, keep time.Duration) (time.Time, error) {
+	if err := f.before(ctx, "mark"); err != nil {
+		return time.Time{}, err
+	}
+	return f.Store.Mark(ctx, m, keep)
+}
+
+func (f *faulty) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, error) {
+	if err := f.before(ctx, "marked"); err != nil {
+		return nil, err
+	}
+	return f.Store.Marked(ctx, ms...)
+}
+
+func (f *faulty) List(ctx context.Context, filter session.Filter, cursor string, limit int) ([]session.Row, string, error) {
+	if err := f.before(ctx, "list"); err != nil {
+		return nil, "", err
+	}
+	return f.Store.List(ctx, filter, cursor, limit)
+}
+
+func (f *faulty) Now(ctx context.Context) (time.Time, error) {
+	if err := f.before(ctx, "now"); err != nil {
+		return time.Time{}, err
+	}
+	return f.Store.Now(ctx)
+}
+
+func (f *faulty) Ping(ctx context.Context) error {
+	if err := f.before(ctx, "ping"); err != nil {
+		return err
+	}
+	return f.Store.Ping(ctx)
+}
