@@ -17,7 +17,8 @@ type requestBody struct {
 	body    io.Reader
 	x       *exchange
 	touched atomic.Bool // somebody has begun to read it
-	reading atomic.Bool // somebody waits for the client
+	mu      sync.Mutex  // held while somebody waits for the client
+	reading atomic.Bool // somebody does
 	closed  atomic.Bool // the request has been served: net/http has its body back
 	refused atomic.Bool // the upstream answers instead of asking for the body
 	read    atomic.Int64
@@ -36,6 +37,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		<-b.x.Done()
 		return 0, errServed
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.reading.Store(true) // before these are looked at, see exchange.stopReading
 	defer b.reading.Store(false)
 	if b.closed.Load() || b.x.Err() != nil {
@@ -56,6 +59,12 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.x.mu.Unlock()
 	}
 	return n, err
+}
+
+// wait returns once no read waits for the client.
+func (b *requestBody) wait() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 }
 
 // expecting follows what the upstream says to a client that waits for 100

@@ -1,5 +1,7 @@
 package upstream
 
+import "crypto/tls"
+
 // What fuzz targets need to see without a network.
 
 var KeepCookies = keepCookies
@@ -8,3 +10,6 @@ type Frames struct{ frames }
 
 func (f *Frames) Pass(p []byte) { f.frames.pass(p) }
 func (f *Frames) Between() bool { return f.frames.between() }
+
+// Trust lets a proxy accept a test server's certificate.
+func Trust(p *Proxy, c *tls.Config) { p.transport.TLSClientConfig = &tls.Config{RootCAs: c.RootCAs} }

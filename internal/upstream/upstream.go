@@ -288,9 +288,12 @@ func (x *exchange) close() {
 	x.idle.stop()
 	x.request.closed.Store(true)
 	if x.request.remains(x.length) && !x.w.hijacked {
-		// net/http reads what is left of the body before it answers, or after. A
-		// client that waits for the answer does not send it.
-		_ = http.NewResponseController(x.w.ResponseWriter).SetReadDeadline(time.Now().Add(drain))
+		// net/http reads what is left of the body, before it answers or after. A
+		// client that waits for the answer does not send it. The deadline stands
+		// only if nobody is in the middle of reading when the handler returns.
+		if http.NewResponseController(x.w.ResponseWriter).SetReadDeadline(time.Now().Add(drain)) == nil {
+			x.request.wait()
+		}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
