@@ -25,10 +25,10 @@ import (
 )
 
 var (
-	inside    = netip.MustParseAddr("10.1.2.3")
-	outside   = netip.MustParseAddr("203.0.113.9")
-	storeDown = fmt.Errorf("reading session: %w", session.ErrUnavailable)
-	badLookup = errors.New("refreshing: access denied")
+	inside       = netip.MustParseAddr("10.1.2.3")
+	outside      = netip.MustParseAddr("203.0.113.9")
+	errStoreDown = fmt.Errorf("reading session: %w", session.ErrUnavailable)
+	errLookup    = errors.New("refreshing: access denied")
 )
 
 // TestMatrix is the access matrix: every access value against who asks.
@@ -56,9 +56,9 @@ func TestMatrix(t *testing.T) {
 		{"bob", bob, session.Found, nil, inside},
 		{"broken", broken, session.Found, nil, inside},
 		{"ended", ann, session.EndedReason, nil, inside}, // contradictory: the reason wins
-		{"store down", nil, session.Found, storeDown, inside},
-		{"store down, session at hand", ann, session.Found, storeDown, inside},
-		{"other trouble", ann, session.Found, badLookup, inside},
+		{"store down", nil, session.Found, errStoreDown, inside},
+		{"store down, session at hand", ann, session.Found, errStoreDown, inside},
+		{"other trouble", ann, session.Found, errLookup, inside},
 	}
 	everybody := func(want string) map[string]string {
 		m := map[string]string{}
@@ -139,7 +139,7 @@ func TestFailuresDeny(t *testing.T) {
 		r := guard.Request{
 			Session:   rapid.SampledFrom([]*session.Session{nil, {}, {Subject: "u1"}, someone("u1", "ann@corp.com"), someone("", "ann@corp.com")}).Draw(t, "session"),
 			Missing:   rapid.SampledFrom([]session.Reason{session.Found, session.NoCookie, session.Idle, session.EndedReason, "new reason"}).Draw(t, "missing"),
-			Lookup:    rapid.SampledFrom([]error{nil, storeDown, badLookup, context.Canceled}).Draw(t, "lookup"),
+			Lookup:    rapid.SampledFrom([]error{nil, errStoreDown, errLookup, context.Canceled}).Draw(t, "lookup"),
 			Client:    rapid.SampledFrom([]netip.Addr{{}, inside, outside}).Draw(t, "client"),
 			Method:    rapid.SampledFrom([]string{"", "GET", "OPTIONS"}).Draw(t, "method"),
 			Path:      rapid.String().Draw(t, "path"),

@@ -44,7 +44,7 @@ func NewLogger(c LogConfig) *slog.Logger {
 		c.Writer = os.Stderr
 	}
 	if c.Format == "text" || c.Format == "" && c.Terminal {
-		return slog.New(&bounded{text: true, next: tint.NewHandler(c.Writer, &tint.Options{
+		return slog.New(&bounded{text: true, next: tint.NewTextHandler(c.Writer, &tint.Options{
 			Level: c.Level, TimeFormat: time.TimeOnly, NoColor: !c.Terminal,
 		})})
 	}
