@@ -61,6 +61,9 @@ func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarde
 	if target.Reads(g.endpoints.Ours) { // for somebody who decodes more often than we do
 		return errNotFound
 	}
+	if _, err := rt.Forward(target); err != nil { // nobody is sent to sign in for a path that cannot leave
+		return err
+	}
 	telemetry.FromContext(r.Context()).Route = rt.Name
 	return g.protect(w, r, rt, target, from)
 }

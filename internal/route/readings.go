@@ -1,6 +1,9 @@
 package route
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Bounds on the readings of one path. A path beyond them is refused.
 const (
@@ -45,6 +48,15 @@ func (t Target) readings() (paths []string, ok bool) {
 		}
 	}
 	return paths, true
+}
+
+// Reads reports whether match holds for any path that an upstream may take the target for.
+func (t Target) Reads(match func(path string) bool) bool {
+	if t.plain {
+		return match(t.Path)
+	}
+	paths, ok := t.readings()
+	return ok && slices.ContainsFunc(paths, match)
 }
 
 // dropParameters cuts every segment at its first semicolon.
