@@ -184,13 +184,13 @@ func (d *decoder) checkDeliveries(deliveries []Delivery) {
 // mentionsCode says whether {{code}} stands in a text, with blanks inside the braces or without.
 func mentionsCode(s string) bool {
 	for {
-		_, rest, ok := strings.Cut(s, "{{")
-		if !ok {
+		i := strings.Index(s, "{{")
+		if i < 0 {
 			return false
 		}
-		if name, _, ok := strings.Cut(rest, "}}"); ok && strings.TrimSpace(name) == "code" {
+		if name, _, ok := strings.Cut(s[i+2:], "}}"); ok && strings.TrimSpace(name) == "code" {
 			return true
 		}
-		s = rest
+		s = s[i+1:] // perhaps a name begins one brace later
 	}
 }
