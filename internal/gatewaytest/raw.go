@@ -26,6 +26,7 @@ type Answer struct {
 	Informational []int // the 1xx before it, in order
 	Header        http.Header
 	Body          string
+	Close         bool  // the gateway ends the connection after it
 	Err           error // why there is no answer, or only half of one
 }
 
@@ -82,7 +83,7 @@ func (c *Conn) Answer(method string) *Answer {
 			informational = append(informational, resp.StatusCode)
 			continue
 		}
-		a := &Answer{Status: resp.StatusCode, Informational: informational, Header: resp.Header}
+		a := &Answer{Status: resp.StatusCode, Informational: informational, Header: resp.Header, Close: resp.Close}
 		if resp.StatusCode == http.StatusSwitchingProtocols {
 			return a
 		}
