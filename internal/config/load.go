@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
@@ -89,7 +90,7 @@ func Load(o Options) (*Config, error) {
 func AddFlags(flags *pflag.FlagSet) {
 	describe().leaves(func(k *key) {
 		if k.flag {
-			flags.String(k.flagName(), "", k.doc)
+			flags.String(k.flagName(), "", strings.ReplaceAll(k.doc, "`", "")) // pflag takes backquotes for the name of the value
 		}
 	})
 }

@@ -107,7 +107,7 @@ func (d *decoder) checkRoutes(c *Config) {
 		r.Upstreams = []Upstream{{URL: c.Upstream}}
 		c.Routes = []Route{r}
 	case len(c.Routes) == 0 && d.ok("routes") && d.ok("upstream"):
-		d.problem("routes", "is missing, so there is nothing to stand in front of; write upstream: http://127.0.0.1:8080, or routes")
+		d.problem("routes", "is missing, so there is nothing to stand in front of; write upstream: http://127.0.0.1:8080, or routes, or set PORTERO_UPSTREAM")
 	}
 	names := map[string]int{}
 	for i := range c.Routes {
