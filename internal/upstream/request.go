@@ -65,6 +65,9 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
+// blanks are what net/http trims off the name of a cookie.
+const blanks = " \t\r\n"
+
 // keepCookies takes the gateway's cookies out of the Cookie lines and leaves
 // every other byte as it is. Lines are split at semicolons alone, quoted or not,
 // as the gateway's own reading of cookies does: what it would take for its
@@ -72,7 +75,7 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 func keepCookies(lines []string, own func(string) bool) []string {
 	kept := lines[:0]
 	for _, line := range lines {
-		if line = keepInLine(line, own); strings.Trim(line, " \t;") != "" {
+		if line = keepInLine(line, own); strings.Trim(line, blanks+";") != "" {
 			kept = append(kept, line)
 		}
 	}
@@ -87,7 +90,7 @@ func keepInLine(line string, own func(string) bool) string {
 		start := len(line) - len(rest)
 		part, rest, more = strings.Cut(rest, ";")
 		name, _, _ := strings.Cut(part, "=")
-		if own(strings.Trim(name, " \t")) {
+		if own(strings.Trim(name, blanks)) {
 			if !taken {
 				taken = true
 				b = append(b, line[:max(0, start-1)]...) // without the semicolon before

@@ -222,15 +222,16 @@ func TestCookiesThatLeave(t *testing.T) {
 func FuzzCookies(f *testing.F) {
 	f.Add(`a=1; __Host-portero=x; b="q;x"; c`)
 	f.Add("__Host-portero-1=x;;=; __Host-portero")
+	f.Add("__Host-portero\r")
 	f.Add(";\t__Host-portero =x")
 	f.Fuzz(func(t *testing.T, line string) {
 		kept := upstream.KeepCookies([]string{line}, ownCookie)
 		found := false
 		for part := range strings.SplitSeq(line, ";") {
 			name, _, _ := strings.Cut(part, "=")
-			found = found || ownCookie(strings.Trim(name, " \t"))
+			found = found || ownCookie(strings.Trim(name, " \t\r\n"))
 		}
-		if !found && strings.Trim(line, " \t;") != "" && (len(kept) != 1 || kept[0] != line) {
+		if !found && strings.Trim(line, " \t\r\n;") != "" && (len(kept) != 1 || kept[0] != line) {
 			t.Errorf("%q left as %q", line, kept)
 		}
 		for _, c := range (&http.Request{Header: http.Header{"Cookie": kept}}).Cookies() {

@@ -76,8 +76,8 @@ func (p *Proxy) clean(h http.Header) {
 // like one of ours either (RFC 6265bis, section 5.6).
 func (p *Proxy) setsOwn(cookie string) bool {
 	pair, _, _ := strings.Cut(cookie, ";")
-	name, _, _ := strings.Cut(strings.TrimLeft(pair, "= \t"), "=")
-	return p.cfg.OwnCookie(strings.Trim(name, " \t"))
+	name, _, _ := strings.Cut(strings.TrimLeft(pair, "="+blanks), "=")
+	return p.cfg.OwnCookie(strings.Trim(name, blanks))
 }
 
 // dropConnectionSchemes takes out the challenges of schemes that sign in a
