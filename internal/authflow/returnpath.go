@@ -65,7 +65,7 @@ func ParseReturnPath(s string) (p ReturnPath, ok bool) {
 		}
 	}
 	out := u.String()
-	if out == "" || out[0] != '/' || startsNetworkPath(out) {
+	if out == "" || out[0] != '/' || startsNetworkPath(out) || len(out) > maxReturnPath {
 		return ReturnPath{}, false
 	}
 	return ReturnPath{text: out}, true
