@@ -1,6 +1,7 @@
 package authflow
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -43,7 +44,7 @@ type attempt struct {
 	id     attemptID
 	size   int // bytes of its cookie as received
 	Seed   []byte
-	Start  int64  // Unix seconds
+	Start  int64  // Unix milliseconds, so that the oldest of several tabs can be told
 	Return string // a return path
 	Login  bool   `json:",omitempty"` // sent with prompt=login
 	Spent  int64  `json:",omitempty"` // Unix seconds when it landed; then Seed is gone
@@ -54,7 +55,7 @@ func (a *attempt) returnPath() ReturnPath {
 	return p
 }
 
-func (a *attempt) startedAt() time.Time { return time.Unix(a.Start, 0) }
+func (a *attempt) startedAt() time.Time { return time.UnixMilli(a.Start) }
 
 // usable reports whether a can still be finished at now.
 func (a *attempt) usable(now time.Time) bool {
@@ -75,7 +76,7 @@ func (a *attempt) derive(what string) string {
 
 // newAttempt makes one from a single random value.
 func newAttempt(now time.Time, ret ReturnPath, login bool) *attempt {
-	a := &attempt{Seed: make([]byte, 32), Start: now.Unix(), Return: ret.String(), Login: login}
+	a := &attempt{Seed: make([]byte, 32), Start: now.UnixMilli(), Return: ret.String(), Login: login}
 	rand.Read(a.id[:])
 	rand.Read(a.Seed)
 	return a
@@ -184,7 +185,7 @@ func (f *Flow) attempts(r *http.Request, host string) (found []*attempt, broken 
 		a.id, a.size = id, len(c.Name)+len(c.Value)
 		found = append(found, a)
 	}
-	slices.SortStableFunc(found, func(a, b *attempt) int { return int(b.Start - a.Start) })
+	slices.SortStableFunc(found, func(a, b *attempt) int { return cmp.Compare(b.Start, a.Start) })
 	return found, broken
 }
 

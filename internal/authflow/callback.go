@@ -147,7 +147,8 @@ func (f *Flow) spent(w http.ResponseWriter, r *http.Request, c *finish) error {
 	noCookie := c.attempt == nil
 	if c.state.restarts == 0 {
 		f.Metrics.SignIn("restarted")
-		return f.begin(w, r, begin{ret: c.ret, state: state{restarts: 1, fresh: c.state.fresh, noCookie: noCookie}})
+		login := c.attempt != nil && c.attempt.Login // another account that was asked for is not forgotten
+		return f.begin(w, r, begin{ret: c.ret, login: login, state: state{restarts: 1, fresh: c.state.fresh, noCookie: noCookie}})
 	}
 	if noCookie && c.state.noCookie {
 		f.Metrics.SignIn("failed")
@@ -162,7 +163,7 @@ func (f *Flow) second(w http.ResponseWriter, r *http.Request, c *finish, at time
 		f.Pages.Render(w, r, page.Page{
 			ID:      page.Waiting,
 			App:     f.title(c.host, c.ret),
-			Primary: &page.Action{URL: r.URL.RequestURI()},
+			Primary: &page.Action{URL: ""}, // this same address, without writing code and state into the page
 		})
 		return nil
 	}

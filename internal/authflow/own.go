@@ -82,10 +82,14 @@ func (f *Flow) Session(w http.ResponseWriter, r *http.Request) error {
 		}
 		return &v
 	}
+	verified := &s.Identity.EmailVerified
+	if _, told := s.Identity.Claims.Lookup("email_verified"); !told {
+		verified = nil
+	}
 	return answerJSON(w, r, http.StatusOK, struct {
 		Subject       string    `json:"subject"`
 		Email         *string   `json:"email"`
-		EmailVerified bool      `json:"email_verified"`
+		EmailVerified *bool     `json:"email_verified"`
 		Name          *string   `json:"name"`
 		Username      *string   `json:"username"`
 		Roles         []string  `json:"roles"`
@@ -93,7 +97,7 @@ func (f *Flow) Session(w http.ResponseWriter, r *http.Request) error {
 		IdleEndsAt    time.Time `json:"idle_ends_at"`
 		EndsAt        time.Time `json:"ends_at"`
 	}{
-		s.Subject, text(s.Identity.Email), s.Identity.EmailVerified, text(s.Identity.Name), text(s.Identity.Username), s.Identity.Roles,
+		s.Subject, text(s.Identity.Email), verified, text(s.Identity.Name), text(s.Identity.Username), s.Identity.Roles,
 		s.CreatedAt.UTC(), f.Sessions.IdleEnds(s).UTC(), s.ExpiresAt.UTC(),
 	})
 }

@@ -25,8 +25,8 @@ func (f *Flow) SignIn(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	ret := f.Endpoints.ParseReturn(q.Get("return_to"))
 	fresh := q.Get("fresh") == "1"
-	if Classify(r, f.origin(r)) != Navigation {
-		return f.Unauthorized(r, ret)
+	if kind := Classify(r, f.origin(r)); kind != Navigation {
+		return f.refuse(r, kind, ret)
 	}
 	if !fresh {
 		found, err := f.Sessions.Lookup(r.Context(), r)
@@ -44,11 +44,17 @@ func (f *Flow) SignIn(w http.ResponseWriter, r *http.Request) error {
 // Challenge answers a request that needs a sign-in by what it is: a page goes to Logto, a form is not lost, a frame
 // says so, everything else gets 401.
 func (f *Flow) Challenge(w http.ResponseWriter, r *http.Request, ret ReturnPath) error {
-	from := forwarded.FromContext(r.Context())
 	ret = f.Endpoints.Return(ret)
-	switch Classify(r, f.origin(r)) {
-	case Navigation:
-		return f.begin(w, r, begin{ret: ret, auto: true})
+	if kind := Classify(r, f.origin(r)); kind != Navigation {
+		return f.refuse(r, kind, ret)
+	}
+	return f.begin(w, r, begin{ret: ret, auto: true})
+}
+
+// refuse answers 401 to what is no navigation.
+func (f *Flow) refuse(r *http.Request, kind Kind, ret ReturnPath) error {
+	from := forwarded.FromContext(r.Context())
+	switch kind {
 	case Form:
 		p := f.problem(r, page.FormNotSent, ret, nil)
 		signedIn, _ := ParseReturnPath(f.Endpoints.Prefix + nameSignedIn)

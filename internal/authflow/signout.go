@@ -142,20 +142,30 @@ func (f *Flow) revoke(ctx context.Context, s *session.Session) (answered bool) {
 func (f *Flow) afterSignOut(ctx context.Context, r *http.Request, ret ReturnPath, hint string, answered bool) string {
 	host := forwarded.FromContext(r.Context()).Hostname()
 	if answered {
-		wait, cancel := context.WithTimeout(ctx, revokeWait)
-		defer cancel()
-		location, err := f.Provider.EndSessionURL(wait, logto.EndSession{
-			IDTokenHint:           hint,
-			PostLogoutRedirectURI: f.originOf(host) + f.Endpoints.Prefix + nameSignedOut,
-			State:                 f.sealSignedOut(host, signedOut{Return: ret.String()}),
-		})
+		location, err := f.endSession(ctx, host, ret, hint)
 		if err == nil {
 			return location
 		}
+		f.Log.Warn("signing out: Logto's own session is not ended", "error", err)
 	}
 	return f.Endpoints.Prefix + nameSignedOut + "?" + url.Values{
 		"state": {f.sealSignedOut(host, signedOut{Return: ret.String(), Silent: true})},
 	}.Encode()
+}
+
+// endSession is the address at Logto that ends its own session. What was discovered lives on while Logto is away, so
+// it is asked whether it answers.
+func (f *Flow) endSession(ctx context.Context, host string, ret ReturnPath, hint string) (string, error) {
+	wait, cancel := context.WithTimeout(ctx, revokeWait)
+	defer cancel()
+	if err := f.Provider.Reachable(wait); err != nil {
+		return "", err
+	}
+	return f.Provider.EndSessionURL(wait, logto.EndSession{
+		IDTokenHint:           hint,
+		PostLogoutRedirectURI: f.originOf(host) + f.Endpoints.Prefix + nameSignedOut,
+		State:                 f.sealSignedOut(host, signedOut{Return: ret.String()}),
+	})
 }
 
 func (f *Flow) sealSignedOut(host string, s signedOut) string {
