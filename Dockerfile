@@ -10,7 +10,7 @@ COPY cmd cmd
 COPY internal internal
 COPY config.example.yaml ./
 ARG VERSION=""
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/portero ./cmd/portero \
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=${VERSION}" -o /out/portero ./cmd/portero \
  && mkdir -p /out/data /out/etc
 
 FROM scratch

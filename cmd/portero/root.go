@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"portero/internal/config"
+	"portero/internal/demo"
 )
 
 // rootCommand puts the commands together. A new command is one line here and a file of its own.
@@ -78,11 +79,14 @@ func classify(cmd *cobra.Command, err error) (code int, hint string) {
 	var problems config.Problems
 	var failed *failure
 	var wrong *usageError
+	var port *demo.PortError
 	switch {
 	case errors.As(err, &problems):
 		return exitUsage, ""
 	case errors.As(err, &wrong) || !errors.As(err, &failed):
 		return exitUsage, fmt.Sprintf("%s --help", cmd.CommandPath())
+	case errors.As(err, &port):
+		return exitFailed, port.Hint()
 	}
 	return exitFailed, ""
 }
