@@ -21,6 +21,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -83,12 +84,14 @@ type Config struct {
 
 // Log writes events. A nil Log is valid and writes nothing. It is safe for concurrent use.
 type Log struct {
-	path   string
 	logger *slog.Logger
 	now    func() time.Time
+	filed  atomic.Bool // there is a file; without one nobody waits for the lock
 
 	mu      sync.Mutex
+	path    string   // "" without a file
 	file    *os.File // nil without a file and after Close
+	closed  bool
 	buf     []byte
 	torn    bool // the last write ended in the middle of a line
 	failing bool // the last write failed, which has been logged
@@ -108,6 +111,7 @@ func New(cfg Config) (*Log, error) {
 		return nil, fmt.Errorf("opening audit file: %w", err)
 	}
 	l.file = f
+	l.filed.Store(true)
 	return l, nil
 }
 
@@ -132,7 +136,7 @@ func (l *Log) Record(ctx context.Context, e Event) {
 		})
 		l.logger.LogAttrs(ctx, slog.LevelInfo, "audit", attrs...)
 	}
-	if l.path == "" {
+	if !l.filed.Load() {
 		return
 	}
 	at := l.now()
@@ -172,22 +176,40 @@ func (l *Log) write() error {
 
 // Reopen opens the file anew, after a log rotation has moved the old one away. If that fails the old file stays in use.
 func (l *Log) Reopen() error {
-	if l == nil || l.path == "" {
+	if l == nil {
 		return nil
-	}
-	f, err := open(l.path)
-	if err != nil {
-		return fmt.Errorf("reopening audit file: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil {
-		return errors.Join(fmt.Errorf("reopening audit file: %w", fs.ErrClosed), f.Close())
+	return l.move(l.path)
+}
+
+// Move opens file, "" for none, and writes there from now on. If that fails nothing changes.
+func (l *Log) Move(file string) error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.move(file)
+}
+
+func (l *Log) move(file string) error {
+	var f *os.File
+	if file != "" {
+		var err error
+		if f, err = open(file); err != nil {
+			return fmt.Errorf("opening audit file: %w", err)
+		}
+		if l.closed {
+			return errors.Join(fmt.Errorf("opening audit file: %w", fs.ErrClosed), f.Close())
+		}
 	}
 	old := l.file
-	l.file, l.torn = f, false
-	if err := old.Close(); err != nil {
-		return fmt.Errorf("closing the rotated audit file: %w", err)
+	l.path, l.file, l.torn = file, f, false
+	l.filed.Store(f != nil)
+	if old != nil {
+		_ = old.Close() // every line was written when it was recorded
 	}
 	return nil
 }
@@ -203,7 +225,7 @@ func (l *Log) Close() error {
 		return nil
 	}
 	f := l.file
-	l.file = nil
+	l.file, l.closed = nil, true
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("closing audit file: %w", err)
 	}

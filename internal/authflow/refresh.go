@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -16,9 +17,10 @@ import (
 
 // Bounds of a refresh.
 const (
-	refreshTimeout = 10 * time.Second // one refresh, all its calls
-	refreshWait    = 5 * time.Second  // how long a request whose access token has run out waits for it
-	refreshRetry   = 5 * time.Second  // after Logto did not answer
+	refreshTimeout   = 10 * time.Second // one refresh, all its calls
+	refreshWait      = 5 * time.Second  // how long a request whose access token has run out waits for it
+	refreshRetry     = 5 * time.Second  // after Logto did not answer or denied, the first time
+	refreshRetryMost = time.Minute      // and while it goes on
 )
 
 // Why a session cannot be used now although it is there.
@@ -36,14 +38,59 @@ var (
 )
 
 // Refresher runs one refresh at a time for each session of this process. One serves all generations of the
-// configuration, so that a reload starts no second one. The zero value is ready.
+// configuration, so that a reload starts no second one.
 type Refresher struct {
 	calls singleflight.Group // :: session key → the refresh under way
+	ctx   context.Context    // ends with Close
+	stop  context.CancelFunc
+
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+}
+
+// NewRefresher makes one. Close ends it.
+func NewRefresher() *Refresher {
+	ctx, stop := context.WithCancel(context.Background())
+	return &Refresher{ctx: ctx, stop: stop}
+}
+
+// Close waits until ctx ends for the refreshes under way, whose tokens would be lost, then breaks them off. No other
+// one starts.
+func (x *Refresher) Close(ctx context.Context) {
+	x.mu.Lock()
+	x.closed = true
+	x.mu.Unlock()
+	breakOff := context.AfterFunc(ctx, x.stop)
+	x.running.Wait()
+	breakOff()
+	x.stop()
+}
+
+// run joins the refresh of a session that is under way, or starts one. It belongs to no request.
+func (x *Refresher) run(ctx context.Context, key string, refresh func(context.Context) (*session.Session, error)) <-chan singleflight.Result {
+	return x.calls.DoChan(key, func() (any, error) {
+		x.mu.Lock()
+		if x.closed {
+			x.mu.Unlock()
+			return (*session.Session)(nil), errPostponed
+		}
+		x.running.Add(1)
+		x.mu.Unlock()
+		defer x.running.Done()
+		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
+		defer cancel()
+		defer context.AfterFunc(x.ctx, cancel)()
+		return refresh(work)
+	})
 }
 
 // Renew keeps the tokens and claims of a session fresh, by use: in the last fifth of the access token's life a
 // refresh starts beside the request, which does not wait; after its end the request waits, and goes on with the
 // claims of before only while Logto does not answer, and no longer than refresh_grace.
+//
+// Once Logto has denied the person the application, requests are denied and wait for the next answer, until one gives
+// access back.
 //
 // A session without a refresh token is over when its access token is: what Logto says about the person is never older
 // than one access token's life.
@@ -52,45 +99,54 @@ func (f *Flow) Renew(ctx context.Context, s *session.Session) (*session.Session,
 		return s, nil
 	}
 	now := f.now()
-	expired := !now.Before(s.AccessExpires)
+	wait := !now.Before(s.AccessExpires) || denied(s)
 	switch {
-	case s.RefreshToken == "" && expired:
+	case s.RefreshToken == "" && wait:
 		return nil, f.over(ctx, s, "no-refresh-token")
 	case s.RefreshToken == "":
 		return s, nil
-	case now.Before(s.RetryAt):
-		return f.withinGrace(s, now, expired)
+	case postponed(s, now):
+		return f.meanwhile(s, now)
 	}
 
-	call := f.Refresh.calls.DoChan(s.Key, func() (any, error) {
-		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
-		defer cancel()
-		return f.refresh(work, s)
-	})
-	if !expired {
+	call := f.Refresh.run(ctx, s.Key, func(ctx context.Context) (*session.Session, error) { return f.refresh(ctx, s) })
+	if !wait {
 		return s, nil
 	}
 	timer := time.NewTimer(refreshWait)
 	defer timer.Stop()
 	select {
 	case res := <-call:
-		if res.Err == nil {
-			return res.Val.(*session.Session), nil
+		latest := res.Val.(*session.Session)
+		if !errors.Is(res.Err, errPostponed) {
+			return latest, res.Err
 		}
-		if errors.Is(res.Err, errPostponed) {
-			return f.withinGrace(s, now, expired)
+		if latest == nil {
+			latest = s
 		}
-		return nil, res.Err
+		return f.meanwhile(latest, now)
 	case <-timer.C:
-		return f.withinGrace(s, now, expired)
+		return f.meanwhile(s, now)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// withinGrace lets a session go on while Logto does not answer, counted from the first refresh that failed.
-func (f *Flow) withinGrace(s *session.Session, now time.Time, expired bool) (*session.Session, error) {
-	if expired && !s.UnreachableSince.IsZero() && now.Sub(s.UnreachableSince) > f.Grace {
+// denied reports whether the last refresh was denied: it is put off although Logto answered.
+func denied(s *session.Session) bool { return !s.RetryAt.IsZero() && s.UnreachableSince.IsZero() }
+
+// postponed reports whether it is too early for another refresh. A clock that was set back does not prolong the wait.
+func postponed(s *session.Session, now time.Time) bool {
+	return now.Before(s.RetryAt) && s.RetryAt.Sub(now) <= refreshRetryMost
+}
+
+// meanwhile says what holds between two refreshes: a denial stays one; while Logto does not answer a session goes on,
+// for refresh_grace from the first refresh that failed.
+func (f *Flow) meanwhile(s *session.Session, now time.Time) (*session.Session, error) {
+	switch {
+	case denied(s):
+		return nil, ErrAccessDenied
+	case !now.Before(s.AccessExpires) && !s.UnreachableSince.IsZero() && now.Sub(s.UnreachableSince) > f.Grace:
 		return nil, ErrGraceOver
 	}
 	return s, nil
@@ -103,15 +159,22 @@ func (f *Flow) due(s *session.Session) bool {
 
 // refresh asks Logto once and stores the answer, if the session is still there and still the same version: a newer
 // token set is never overwritten by an older one, and a session that was ended stays ended.
+//
+//  1. The session is read again: whoever asked may have seen it before the last refresh ended.
+//  2. The refresh token is used (OpenID Connect Core 1.0 12.1), and what comes is verified (12.2).
+//  3. Until then nothing but a new refresh token is kept: Logto takes the one before as stolen when it comes again.
+//  4. Tokens for a session that is gone meanwhile are taken back.
 func (f *Flow) refresh(ctx context.Context, s *session.Session) (*session.Session, error) {
 	s, err := f.reread(ctx, s)
 	if err != nil || !f.due(s) {
 		return s, err
 	}
+	if postponed(s, f.now()) {
+		return s, errPostponed
+	}
 	tokens, err := f.Provider.Refresh(ctx, s.RefreshToken)
-	var id logto.Verified
 	if err == nil && tokens.IDToken != "" {
-		id, err = f.Provider.Verify(ctx, tokens.IDToken, logto.Expect{Subject: s.Subject, AccessToken: tokens.AccessToken, Nonce: nonceOf(s)})
+		_, err = f.Provider.Verify(ctx, tokens.IDToken, logto.Expect{Subject: s.Subject, AccessToken: tokens.AccessToken, Nonce: nonceOf(s)})
 	}
 	var userinfo json.RawMessage
 	if err == nil && f.Userinfo {
@@ -119,10 +182,13 @@ func (f *Flow) refresh(ctx context.Context, s *session.Session) (*session.Sessio
 	}
 	switch {
 	case errors.Is(err, logto.ErrUnavailable), noAnswer(err):
-		return nil, f.postpone(ctx, s, err)
+		f.Metrics.Refresh("unavailable")
+		f.Log.Warn("refreshing a session: Logto does not answer, the session goes on for refresh_grace", "error", err, "session", s.ID)
+		f.retryLater(ctx, s, tokens.RefreshToken, true)
+		return nil, fmt.Errorf("%w: %w", errPostponed, err)
 	case errors.Is(err, logto.ErrAccessDenied):
 		f.Metrics.Refresh("access_denied")
-		f.retryLater(ctx, s, false)
+		f.retryLater(ctx, s, tokens.RefreshToken, false)
 		return nil, fmt.Errorf("%w: %w", ErrAccessDenied, err)
 	case errors.Is(err, logto.ErrInvalidGrant):
 		return nil, f.over(ctx, s, "invalid_grant")
@@ -131,7 +197,7 @@ func (f *Flow) refresh(ctx context.Context, s *session.Session) (*session.Sessio
 		return nil, f.over(ctx, s, "refused")
 	}
 
-	change := func(n *session.Session) {
+	next, ok, err := f.store(ctx, s, func(n *session.Session) {
 		n.AccessToken = tokens.AccessToken
 		n.AccessLife, n.AccessExpires = tokens.ExpiresIn, f.now().Add(tokens.ExpiresIn)
 		n.UnreachableSince, n.RetryAt = time.Time{}, time.Time{}
@@ -144,23 +210,29 @@ func (f *Flow) refresh(ctx context.Context, s *session.Session) (*session.Sessio
 		if userinfo != nil {
 			n.Userinfo = userinfo
 		}
+	})
+	switch {
+	case ok:
+		f.Metrics.Refresh("succeeded")
+	case err == nil || errors.Is(err, ErrSessionOver):
+		f.Metrics.Refresh("discarded")
+		if err != nil && tokens.RefreshToken != s.RefreshToken {
+			f.Revoker.later(f.Provider, f.Sessions, tokens.RefreshToken, s.SID, s.Key)
+		}
 	}
+	return next, err
+}
+
+// store changes a session whose refresh token was used. When the record has moved meanwhile because it was ended or
+// renewed elsewhere, it is left alone: ok is false, and what is there now is returned.
+func (f *Flow) store(ctx context.Context, s *session.Session, change func(*session.Session)) (now *session.Session, ok bool, err error) {
 	for used := s.RefreshToken; ; {
-		next, ok, err := f.Sessions.Update(ctx, s, change)
-		if err != nil {
-			return nil, err
+		now, ok, err = f.Sessions.Update(ctx, s, change)
+		if err != nil || ok {
+			return now, ok, err
 		}
-		if ok {
-			f.Metrics.Refresh("succeeded")
-			return next, nil
-		}
-		// The record moved: ended, resealed, or renewed elsewhere. A newer token set is left alone.
 		if s, err = f.reread(ctx, s); err != nil || s.RefreshToken != used {
-			f.Metrics.Refresh("discarded")
-			if tokens.RefreshToken != used {
-				f.Revoker.later(f.Provider, f.Sessions, tokens.RefreshToken, id.SID, "")
-			}
-			return s, err
+			return s, false, err
 		}
 	}
 }
@@ -187,23 +259,27 @@ func noAnswer(err error) bool {
 	return errors.As(err, &refused) && refused.Code == ""
 }
 
-// postpone notes that Logto did not answer.
-func (f *Flow) postpone(ctx context.Context, s *session.Session, cause error) error {
-	f.Metrics.Refresh("unavailable")
-	f.Log.Warn("refreshing a session: Logto does not answer, the session goes on for refresh_grace", "error", cause, "session", s.ID)
-	f.retryLater(ctx, s, true)
-	return fmt.Errorf("%w: %w", errPostponed, cause)
-}
-
-func (f *Flow) retryLater(ctx context.Context, s *session.Session, unreachable bool) {
+// retryLater notes a refresh that brought nothing: when the next one may be, since when Logto does not answer, and a
+// refresh token that came all the same ("": none).
+func (f *Flow) retryLater(ctx context.Context, s *session.Session, refreshToken string, unreachable bool) {
 	now := f.now()
-	_, _, err := f.Sessions.Update(ctx, s, func(n *session.Session) {
-		n.RetryAt = now.Add(refreshRetry)
-		if unreachable && n.UnreachableSince.IsZero() {
+	_, _, err := f.store(ctx, s, func(n *session.Session) {
+		switch {
+		case !unreachable:
+			n.UnreachableSince = time.Time{}
+		case n.UnreachableSince.IsZero() && !denied(n):
 			n.UnreachableSince = now
 		}
+		since := n.UnreachableSince
+		if since.IsZero() {
+			since = now
+		}
+		n.RetryAt = now.Add(min(max(refreshRetry, now.Sub(since)/4), refreshRetryMost))
+		if refreshToken != "" {
+			n.RefreshToken = refreshToken
+		}
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrSessionOver) {
 		f.Log.Warn("noting a failed refresh", "error", err, "session", s.ID)
 	}
 }

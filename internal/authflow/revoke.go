@@ -3,6 +3,7 @@ package authflow
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"portero/internal/logto"
@@ -26,6 +27,9 @@ type Revoker struct {
 	queue chan revocation
 	stop  context.CancelFunc
 	done  chan struct{}
+
+	mu     sync.Mutex // held while the queue is written to, or closed
+	closed bool
 }
 
 type revocation struct {
@@ -46,7 +50,10 @@ func NewRevoker(log *slog.Logger) *Revoker {
 
 // Close works off what is queued until ctx ends, and stops.
 func (v *Revoker) Close(ctx context.Context) {
+	v.mu.Lock()
+	v.closed = true
 	close(v.queue)
+	v.mu.Unlock()
 	select {
 	case <-v.done:
 	case <-ctx.Done():
@@ -87,14 +94,19 @@ func (v *Revoker) now(ctx context.Context, p *logto.Provider, m *session.Manager
 	return p.Revoke(ctx, token)
 }
 
-// later queues a revocation. When the queue is full the token is left to its lifetime, and the log says so.
+// later queues a revocation. When the queue is full, or closed, the token is left to its lifetime, and the log says so.
 func (v *Revoker) later(p *logto.Provider, m *session.Manager, token, sid, key string) {
 	if token == "" {
 		return
 	}
-	select {
-	case v.queue <- revocation{provider: p, sessions: m, token: token, sid: sid, key: key}:
-	default:
-		v.log.Error("the revocation queue is full: a refresh token stays valid until it runs out")
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.closed {
+		select {
+		case v.queue <- revocation{provider: p, sessions: m, token: token, sid: sid, key: key}:
+			return
+		default:
+		}
 	}
+	v.log.Error("the revocation queue is full or closed: a refresh token stays valid until it runs out")
 }

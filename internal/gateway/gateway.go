@@ -38,6 +38,9 @@ type Options struct {
 	Public, Admin net.Listener
 	// AdminToken is used where none is configured. "": one is made and written for the commands.
 	AdminToken string
+	// Store holds the sessions instead of the one that is configured, and is closed at the end. nil: the configured one
+	// is opened.
+	Store session.Store
 }
 
 // Gateway is one running Portero.
@@ -59,6 +62,7 @@ type Gateway struct {
 	tokenFile  string // written by us, removed at the end; "" none
 
 	reload   sync.Mutex
+	rewatch  chan struct{} // the list of watched files has changed
 	current  atomic.Pointer[generation]
 	serving  atomic.Bool
 	draining atomic.Bool
@@ -68,18 +72,22 @@ type Gateway struct {
 
 // New opens the session store and builds the first generation. Nothing listens yet. Close ends it.
 func New(cfg *config.Config, opts Options) (*Gateway, error) {
-	g := &Gateway{opts: opts, log: opts.Log, live: live.New(), metrics: telemetry.NewMetrics(), refresher: &authflow.Refresher{}}
+	g := &Gateway{
+		opts: opts, log: opts.Log, live: live.New(), metrics: telemetry.NewMetrics(), refresher: authflow.NewRefresher(),
+		rewatch: make(chan struct{}, 1),
+	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	g.startedAt = g.now()
+	g.revoker = authflow.NewRevoker(g.log)
 	if err := g.open(cfg); err != nil {
-		g.closeParts()
+		g.Close()
 		return nil, err
 	}
 	gen, err := g.build(cfg, nil)
 	if err != nil {
-		g.closeParts()
+		g.Close()
 		return nil, err
 	}
 	g.current.Store(gen)
@@ -109,11 +117,12 @@ func (g *Gateway) open(cfg *config.Config) error {
 			return fmt.Errorf("tls: %w", err)
 		}
 	}
-	g.revoker = authflow.NewRevoker(g.log)
-	switch cfg.Session.Store {
-	case config.StoreMemory:
+	switch {
+	case g.opts.Store != nil:
+		g.store = g.opts.Store
+	case cfg.Session.Store == config.StoreMemory:
 		g.store = memstore.New(memstore.Config{Now: g.opts.Now})
-	case config.StoreFile:
+	case cfg.Session.Store == config.StoreFile:
 		if g.store, err = filestore.Open(filestore.Config{Path: cfg.Session.File.Path, Now: g.opts.Now, Log: g.log}); err != nil {
 			return fmt.Errorf("session.file.path: %w", err)
 		}
@@ -168,18 +177,11 @@ func (g *Gateway) now() time.Time {
 
 func (g *Gateway) config() *config.Config { return g.current.Load().config }
 
-// Handler is the public listener's handler.
+// Handler is the public listener's handler. A request is recorded and answered by one generation.
 func (g *Gateway) Handler() http.Handler {
-	recorder := &telemetry.Recorder{Log: g.log, Metrics: g.metrics, Access: g.config().Log.Access, Now: g.opts.Now, Failed: g.panicked}
-	return recorder.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.current.Load().ServeHTTP(w, r)
-	}))
-}
-
-// panicked answers a request whose handling broke off.
-func (g *Gateway) panicked(w http.ResponseWriter, r *http.Request) {
-	gen := g.current.Load()
-	gen.fail(w, r, errors.New("the request broke off inside the gateway"))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.current.Load().recorded.ServeHTTP(w, r)
+	})
 }
 
 // Listen binds the listeners of the configuration.
@@ -326,13 +328,20 @@ func (g *Gateway) shutdown() error {
 	errs := make([]error, len(g.servers()))
 	for i, s := range g.servers() {
 		wait.Go(func() {
-			if errs[i] = s.Shutdown(ctx); errs[i] != nil {
-				errs[i] = errors.Join(errs[i], s.Close())
+			err := s.Shutdown(ctx)
+			if errors.Is(err, context.DeadlineExceeded) {
+				g.log.Warn("shutdown.timeout is over: requests that have not ended are cut off", "listener", s.Addr().String())
+				err = s.Close()
 			}
+			errs[i] = err
 		})
 	}
 	wait.Wait()
 	g.live.CloseAll()
+	select {
+	case <-g.live.Drained(): // close frames have been sent
+	case <-ctx.Done():
+	}
 	return errors.Join(errors.Join(errs...), g.close(ctx))
 }
 
@@ -347,14 +356,17 @@ func (g *Gateway) Close() error {
 	return errors.Join(append(errs, g.close(ctx))...)
 }
 
+// close ends everything but the listeners. Refreshes and revocations under way have time until ctx ends.
 func (g *Gateway) close(ctx context.Context) error {
 	if g.tokenFile != "" {
 		os.Remove(g.tokenFile)
 	}
+	g.refresher.Close(ctx)
+	g.revoker.Close(ctx)
 	if gen := g.current.Load(); gen != nil {
 		gen.close()
+		gen.flow.Provider.Close()
 	}
-	g.revoker.Close(ctx)
 	return g.closeParts()
 }
 

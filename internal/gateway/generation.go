@@ -25,6 +25,7 @@ import (
 	"portero/internal/route"
 	"portero/internal/seal"
 	"portero/internal/session"
+	"portero/internal/telemetry"
 	"portero/internal/upstream"
 )
 
@@ -32,6 +33,7 @@ import (
 // it and swaps one pointer.
 type generation struct {
 	config    *config.Config
+	recorded  http.Handler // the generation, with every request in the access log and the metrics
 	built     time.Time
 	clock     func() time.Time
 	log       *slog.Logger
@@ -109,7 +111,15 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		return nil, err
 	}
 	gen.own = gen.router()
+	gen.recorded = (&telemetry.Recorder{
+		Log: g.log, Metrics: g.metrics, Access: cfg.Log.Access, Now: g.opts.Now, Failed: gen.panicked,
+	}).Wrap(gen)
 	return gen, nil
+}
+
+// panicked answers a request whose handling broke off.
+func (gen *generation) panicked(w http.ResponseWriter, r *http.Request) {
+	gen.fail(w, r, errors.New("the request broke off inside the gateway"))
 }
 
 // close ends what an old generation holds open and nobody uses; requests under way go on.

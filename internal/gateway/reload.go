@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"portero/internal/config"
 	"portero/internal/serve"
@@ -44,29 +43,55 @@ func (g *Gateway) swap() error {
 		return err
 	}
 	before := g.current.Load()
-	if keys := config.StartOnlyChanges(before.config, cfg); len(keys) > 0 {
+	keys := config.StartOnlyChanges(before.config, cfg)
+	if cfg.TLS.Enabled() != before.config.TLS.Enabled() {
+		keys = append(keys, "tls")
+	}
+	if cfg.Log.Format != before.config.Log.Format {
+		keys = append(keys, "log.format")
+	}
+	if len(keys) > 0 {
 		return fmt.Errorf("%s: takes effect only at a start; restart portero, or undo the change", strings.Join(keys, ", "))
 	}
 	next, err := g.build(cfg, before)
 	if err != nil {
 		return err
 	}
+	if err := g.adopt(cfg); err != nil {
+		next.close()
+		return err
+	}
+	g.current.Store(next)
+	before.close()
+	if !slices.Equal(cfg.WatchedFiles(), before.config.WatchedFiles()) {
+		select {
+		case g.rewatch <- struct{}{}:
+		default: // it is known already
+		}
+	}
+	return nil
+}
+
+// adopt gives what belongs to no generation its new settings: all of them, or none.
+func (g *Gateway) adopt(cfg *config.Config) error {
+	var certs *serve.Certificates
 	if g.certs != nil {
-		if err := g.certs.Reload(); err != nil {
-			next.close()
+		var err error
+		if certs, err = serve.LoadCertificates(cfg.TLS.CertFile, cfg.TLS.KeyFile); err != nil {
 			return fmt.Errorf("tls: %w", err)
 		}
+	}
+	if err := g.audit.Move(cfg.Log.AuditFile); err != nil {
+		return fmt.Errorf("log.audit_file: %w", err)
+	}
+	if certs != nil {
+		g.certs.Replace(certs)
 	}
 	if g.opts.Level != nil {
 		if err := g.opts.Level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 			g.log.Warn("log.level", "error", err)
 		}
 	}
-	if err := g.audit.Reopen(); err != nil {
-		g.log.Warn("opening the audit file again", "error", err)
-	}
-	g.current.Store(next)
-	before.close()
 	return nil
 }
 
@@ -74,19 +99,24 @@ func (g *Gateway) swap() error {
 // file with `reload.watch`. The list of files follows the configuration.
 func (g *Gateway) watch(ctx context.Context) {
 	for ctx.Err() == nil {
-		files := g.config().WatchedFiles()
 		watching, stop := context.WithCancel(ctx)
-		var once sync.Once
-		err := serve.WatchFiles(watching, files, func() {
-			g.log.Info("a watched file has changed")
-			if g.Reload() == nil && !slices.Equal(files, g.config().WatchedFiles()) {
-				once.Do(stop) // watch the new list
+		ended := make(chan error, 1)
+		go func() {
+			ended <- serve.WatchFiles(watching, g.config().WatchedFiles(), func() {
+				g.log.Info("a watched file has changed")
+				_ = g.Reload() // it has logged why
+			})
+		}()
+		select {
+		case <-g.rewatch:
+			stop()
+			<-ended
+		case err := <-ended:
+			stop()
+			if err != nil {
+				g.log.Error("watching files: changes are not noticed; send SIGHUP to reload", "error", err)
+				<-ctx.Done()
 			}
-		})
-		stop()
-		if err != nil {
-			g.log.Error("watching files: changes are not noticed; send SIGHUP to reload", "error", err)
-			<-ctx.Done()
 		}
 	}
 }

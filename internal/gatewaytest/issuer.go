@@ -30,6 +30,10 @@ type Issuer struct {
 	Person map[string]any
 	// Edit changes the claims of an ID token before it is signed. nil: none.
 	Edit func(claims map[string]any)
+	// EditAnswer changes a token answer before it is sent. nil: none.
+	EditAnswer func(answer map[string]any)
+	// Rotating gives a new refresh token at every refresh; the one before is worth nothing then.
+	Rotating bool
 	// Sign replaces the signing of an ID token. nil: ES384 with the current key.
 	Sign func(claims map[string]any) string
 	// Answer, if set, takes a request before the issuer does; it returns whether it answered.
@@ -207,6 +211,11 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 			refuse(w, http.StatusBadRequest, "invalid_grant")
 			return
 		}
+		if i.Rotating {
+			delete(i.nonce, refresh)
+			refresh = random()
+			i.nonce[refresh] = nonce
+		}
 	default:
 		refuse(w, http.StatusBadRequest, "unsupported_grant_type")
 		return
@@ -227,11 +236,18 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 		i.Edit(claims)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	reply(w, map[string]any{
+	answer := map[string]any{
 		"access_token": random(), "refresh_token": refresh, "id_token": i.sign(claims), "token_type": "Bearer",
 		"expires_in": int(life / time.Second), "scope": "openid offline_access profile email",
-	})
+	}
+	if i.EditAnswer != nil {
+		i.EditAnswer(answer)
+	}
+	reply(w, answer)
 }
+
+// Refuse is an OAuth error answer with that code, for Answer.
+func Refuse(w http.ResponseWriter, status int, code string) { refuse(w, status, code) }
 
 func (i *Issuer) sign(claims map[string]any) string {
 	if i.Sign != nil {

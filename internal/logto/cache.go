@@ -21,6 +21,7 @@ const (
 // cache holds one fetched value. At most one fetch runs; it belongs to no caller, so that nobody's leaving spoils it
 // for the others, and it ends by the deadline of the client.
 type cache[T any] struct {
+	ctx   context.Context // of every fetch
 	fetch func(context.Context) (T, error)
 	now   func() time.Time
 
@@ -108,7 +109,7 @@ func (c *cache[T]) start() {
 	f := &flight{done: make(chan struct{})}
 	c.flight = f
 	go func() {
-		value, err := c.fetch(context.Background())
+		value, err := c.fetch(c.ctx)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		now := c.now()

@@ -18,6 +18,7 @@
 package logto
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -104,6 +105,7 @@ type Provider struct {
 	keys      *keySet
 	health    *health
 	probes    singleflight.Group
+	stop      context.CancelFunc
 }
 
 // New makes a Provider. It does no I/O: Logto may be down.
@@ -120,10 +122,17 @@ func New(c Config) *Provider {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Provider{config: c, issuer: issuerOf(c.Endpoint), health: &health{now: c.Now}}
-	p.discovery = &cache[*Metadata]{fetch: p.fetchMetadata, now: c.Now}
-	p.keys = &keySet{cache: cache[[]key]{fetch: p.fetchKeys, now: c.Now}}
+	ctx, stop := context.WithCancel(context.Background())
+	p := &Provider{config: c, issuer: issuerOf(c.Endpoint), health: &health{now: c.Now}, stop: stop}
+	p.discovery = &cache[*Metadata]{ctx: ctx, fetch: p.fetchMetadata, now: c.Now}
+	p.keys = &keySet{cache: cache[[]key]{ctx: ctx, fetch: p.fetchKeys, now: c.Now}}
 	return p
+}
+
+// Close breaks off what is fetched beside everything else, and lets go of connections that are not in use.
+func (p *Provider) Close() {
+	p.stop()
+	p.config.Client.CloseIdleConnections()
 }
 
 // Issuer is the one issuer whose tokens are accepted.

@@ -3,6 +3,7 @@ package serve
 import (
 	"crypto/tls"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -10,6 +11,7 @@ import (
 // Certificates is a certificate with its key, read from files and read again
 // whenever Reload is called. It is safe for concurrent use.
 type Certificates struct {
+	mu                sync.Mutex // guards the names
 	certFile, keyFile string
 	current           atomic.Pointer[tls.Certificate]
 }
@@ -26,6 +28,8 @@ func LoadCertificates(certFile, keyFile string) (*Certificates, error) {
 // Reload reads the files again. On an error the certificate that was loaded
 // before stays in use. Handshakes under way finish with the one they began with.
 func (c *Certificates) Reload() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return fmt.Errorf("loading certificate %s with key %s: %w", c.certFile, c.keyFile, err)
@@ -34,8 +38,21 @@ func (c *Certificates) Reload() error {
 	return nil
 }
 
+// Replace presents from now on what other has loaded, which may come from other
+// files.
+func (c *Certificates) Replace(other *Certificates) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.certFile, c.keyFile = other.certFile, other.keyFile
+	c.current.Store(other.current.Load())
+}
+
 // Files returns the files that Reload reads, for WatchFiles.
-func (c *Certificates) Files() []string { return []string{c.certFile, c.keyFile} }
+func (c *Certificates) Files() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return []string{c.certFile, c.keyFile}
+}
 
 // NotAfter returns when the certificate in use expires.
 func (c *Certificates) NotAfter() time.Time { return c.current.Load().Leaf.NotAfter }
