@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,7 +100,7 @@ func NewOIDCProvider(t testing.TB, o *OIDCProviderOptions) *OIDCProvider {
 // findOIDCProvider finds Node and the folder of the installed engine, from the folder of the test upwards.
 func findOIDCProvider() (node, dir string, err error) {
 	if node, err = exec.LookPath("node"); err != nil {
-		return "", "", fmt.Errorf("no Node on this machine")
+		return "", "", errors.New("no Node on this machine")
 	}
 	root, err := os.Getwd()
 	if err != nil {
@@ -110,13 +111,13 @@ func findOIDCProvider() (node, dir string, err error) {
 			break
 		}
 		if root == filepath.Dir(root) {
-			return "", "", fmt.Errorf("no go.mod above this test: the folder of oidc-provider cannot be found")
+			return "", "", errors.New("no go.mod above this test: the folder of oidc-provider cannot be found")
 		}
 		root = filepath.Dir(root)
 	}
 	dir = filepath.Join(root, "internal", "gatewaytest", "oidcprovider")
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", "oidc-provider")); err != nil {
-		return "", "", fmt.Errorf("oidc-provider is not installed: npm ci --prefix internal/gatewaytest/oidcprovider")
+		return "", "", errors.New("oidc-provider is not installed: npm ci --prefix internal/gatewaytest/oidcprovider")
 	}
 	return node, dir, nil
 }
