@@ -2,6 +2,7 @@ package gatewaytest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,6 +26,12 @@ type Options struct {
 	Extra string
 	// Session is what stands in `session: {…}`. "": store: memory.
 	Session string
+	// Admin is what stands in `admin: {…}`. "": a free port, and AdminToken.
+	Admin string
+	// Log is what stands in `log: {…}`. "": level: debug.
+	Log string
+	// Shutdown is what stands in `shutdown: {…}`. "": timeout: 2s.
+	Shutdown string
 	// TLS makes the listener and the external URL speak https.
 	TLS bool
 	// Clock is the clock of gateway and issuer. nil: the real one.
@@ -88,10 +95,15 @@ type Rig struct {
 	TLS      bool   // it listens inside TLS
 	Addr     string // where it listens
 	Log      *Lines // what it logs, debug level included
+	Cert     string // the certificate file; "" without TLS
+	Key      string // its key
+
+	opts gateway.Options
+	stop context.CancelFunc
+	done chan error // nil: it has been stopped
 
 	mu   sync.Mutex
 	text string // the configuration
-	tls  string // the line of the configuration about TLS; "" none
 }
 
 // New starts a rig; it ends with the test.
@@ -116,24 +128,35 @@ func New(t testing.TB, o *Options) *Rig {
 	scheme := "http"
 	if o.TLS {
 		r.TLS, scheme = true, "https"
-		cert, key := Certificate(t)
-		r.tls = fmt.Sprintf("tls: {cert_file: %q, key_file: %q}", cert, key)
+		r.Cert, r.Key = Certificate(t)
 	}
 	r.URL, r.Second = fmt.Sprintf("%s://localhost:%d", scheme, port), fmt.Sprintf("%s://127.0.0.1:%d", scheme, port)
 	r.Configure(o)
 
-	opts := o.Gateway
-	opts.Log = slog.New(slog.NewJSONHandler(r.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	opts.Public, opts.Load = l, r.load
-	if r.Clock != nil {
-		opts.Now = r.Clock.Now
+	r.opts = o.Gateway
+	level := slog.Leveler(slog.LevelDebug)
+	if r.opts.Level != nil {
+		level = r.opts.Level
 	}
+	r.opts.Log = slog.New(slog.NewJSONHandler(r.Log, &slog.HandlerOptions{Level: level}))
+	r.opts.Load = r.load
+	if r.Clock != nil {
+		r.opts.Now = r.Clock.Now
+	}
+	r.start(t, l)
+	t.Cleanup(func() { r.Stop(t) })
+	return r
+}
+
+func (r *Rig) start(t testing.TB, l net.Listener) {
+	t.Helper()
 	cfg, err := r.load()
 	if err != nil {
 		l.Close()
 		t.Fatalf("the rig's configuration:\n%v", err)
 	}
-	if r.Gateway, err = gateway.New(cfg, opts); err != nil {
+	r.opts.Public = l
+	if r.Gateway, err = gateway.New(cfg, r.opts); err != nil {
 		l.Close()
 		t.Fatal(err)
 	}
@@ -143,13 +166,31 @@ func New(t testing.TB, o *Options) *Rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Gateway.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the gateway ended with %v", err)
-		}
-	})
-	return r
+	r.stop, r.done = cancel, done
+}
+
+// Stop ends the gateway as SIGTERM does, and waits for its end.
+func (r *Rig) Stop(t testing.TB) {
+	t.Helper()
+	if r.done == nil {
+		return
+	}
+	r.stop()
+	if err := <-r.done; err != nil {
+		t.Errorf("the gateway ended with %v", err)
+	}
+	r.done = nil
+}
+
+// Restart stops the gateway and starts another one at the same address, with the present configuration.
+func (r *Rig) Restart(t testing.TB) {
+	t.Helper()
+	r.Stop(t)
+	l, err := net.Listen("tcp", r.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.start(t, l)
 }
 
 // Configure writes the configuration that the gateway reads next, at its start or at a reload.
@@ -165,19 +206,24 @@ func (r *Rig) Configure(o *Options) {
 	if app == nil {
 		app = &Logto{r.Issuer.URL, r.Issuer.AppID, r.Issuer.AppSecret}
 	}
+	var tls string
+	if r.TLS {
+		tls = fmt.Sprintf("tls: {cert_file: %q, key_file: %q}", r.Cert, r.Key)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.text = fmt.Sprintf(`listen: 127.0.0.1:0
 external_url: %s
-admin: {listen: "127.0.0.1:0", token: `+AdminToken+`}
+admin: {%s}
 logto: {endpoint: "%s", app_id: %s, app_secret: %s}
 session: {%s}
 allow: [{email_domains: ["*"]}]
-shutdown: {timeout: 2s}
-log: {level: debug}
+shutdown: {%s}
+log: {%s}
 %s
 routes:%s
-%s`, r.URL, app.Endpoint, app.AppID, app.AppSecret, session, r.tls,
+%s`, r.URL, cmp.Or(o.Admin, `listen: "127.0.0.1:0", token: `+AdminToken), app.Endpoint, app.AppID, app.AppSecret, session,
+		cmp.Or(o.Shutdown, "timeout: 2s"), cmp.Or(o.Log, "level: debug"), tls,
 		strings.ReplaceAll(routes, "UPSTREAM", `"`+r.Upstream.URL+`"`), o.Extra)
 }
 
