@@ -179,11 +179,14 @@ func (f *Flow) sealSignedOut(host string, s signedOut) string {
 // SignedOut handles GET /_portero/signed-out, the post-logout redirect URI. It never signs in by itself.
 func (f *Flow) SignedOut(w http.ResponseWriter, r *http.Request) error {
 	host := forwarded.FromContext(r.Context()).Hostname()
+	here := f.Endpoints.Prefix + nameSignedOut
 	var s signedOut
-	if plain, _, err := f.Keys.OpenText(purposeSignedOut, r.URL.Query().Get("state"), f.bind(host)); err == nil {
+	sealed := r.URL.Query().Get("state")
+	if plain, _, err := f.Keys.OpenText(purposeSignedOut, sealed, f.bind(host)); err == nil {
 		if json.Unmarshal(plain, &s) != nil {
 			s = signedOut{}
 		}
+		here += "?" + url.Values{"state": {sealed}}.Encode()
 	}
 	ret := f.Endpoints.ParseReturn(s.Return)
 	found, err := f.Sessions.Lookup(r.Context(), r)
@@ -196,7 +199,7 @@ func (f *Flow) SignedOut(w http.ResponseWriter, r *http.Request) error {
 		App:            f.title(host, ret),
 		Primary:        &page.Action{URL: f.Endpoints.SignInURL(ret, false)},
 		ProviderSilent: s.Silent,
-		LanguageReturn: r.URL.RequestURI(),
+		LanguageReturn: here,
 	}
 	if s.Silent {
 		p.Primary = &page.Action{URL: f.Endpoints.SignOutPath(), Post: true, Fields: []page.Field{{Name: "return_to", Value: ret.String()}}}

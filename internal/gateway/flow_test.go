@@ -78,7 +78,7 @@ func wantRedirect(t testing.TB, r *gatewaytest.Response, to string) {
 // wantPage fails the test unless r is the page with that status and heading, uncached and unframed.
 func wantPage(t testing.TB, r *gatewaytest.Response, status int, heading string) {
 	t.Helper()
-	if r.StatusCode != status || !strings.Contains(r.Text, ">"+heading+"<") {
+	if r.StatusCode != status || !strings.Contains(r.Text, "<title>"+heading) {
 		t.Fatalf("got %s, want %d with the heading %q\n%s", r.Status, status, heading, r.Text)
 	}
 	if got := r.Header.Get("Cache-Control"); got != "no-store" {

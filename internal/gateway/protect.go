@@ -83,7 +83,7 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 		}
 		return nil
 	case guard.SignIn:
-		return g.flow.Challenge(w, r, returnPath(target))
+		return g.flow.Challenge(w, r, g.returnPath(target))
 	}
 	return &denied{decision: decision, session: found.Session, cause: trouble}
 }
@@ -154,13 +154,14 @@ func (u *unanswered) Error() string { return u.err.Error() }
 func (u *unanswered) Unwrap() error { return u.err }
 
 // returnPath is where a person comes back to after signing in for a request.
-func returnPath(t route.Target) authflow.ReturnPath {
+func (g *generation) returnPath(t route.Target) authflow.ReturnPath {
 	raw := t.Raw
 	if t.HasQuery {
 		raw += "?" + t.Query
 	}
 	p, ok := authflow.ParseReturnPath(raw)
 	if !ok {
+		g.log.Info("a return path is too long, or cannot be one; its query was left out")
 		p, _ = authflow.ParseReturnPath(t.Raw)
 	}
 	return p
