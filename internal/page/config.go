@@ -76,7 +76,8 @@ type Set struct {
 	own, bare look // with the configured colours, and for strangers
 	logo      *asset
 	logoDark  *asset
-	picture   template.HTML // the element of the logo
+	icon      *asset
+	drawn     pictures      // as pages under the prefix show them
 	contact   template.HTML // footer
 	buffers   *sync.Pool    // of *bytes.Buffer
 }
@@ -154,12 +155,13 @@ func New(cfg Config) (*Set, error) {
 	}
 	s.own = newLook(light, dark, append([]string{cfg.LogtoOrigin}, cfg.SignInOrigins...))
 	s.bare = newLook(lightTheme(), darkTheme(), nil)
+	s.icon = drawIcon(light.accent, light.accentInk)
 	t, err := template.New("").Parse(pageHTML)
 	if err != nil {
 		return nil, fmt.Errorf("parsing the template of the pages: %w", err)
 	}
 	s.template = t.Lookup("page")
-	if s.picture, err = s.drawLogo(cfg.Prefix); err != nil {
+	if s.drawn, err = s.draw(cfg.Prefix); err != nil {
 		return nil, fmt.Errorf("rendering the logo: %w", err)
 	}
 	s.contact = contact(cfg.Support)

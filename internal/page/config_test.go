@@ -161,16 +161,22 @@ func TestLogo(t *testing.T) {
 		file              string
 	}{
 		{attr(img, "src"), "image/svg+xml", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox", "testdata/wide.svg"},
+		{attr(one(t, doc, "link"), "href"), "image/svg+xml", "default-src 'none'; frame-ancestors 'none'; sandbox", ""},
 		{attr(source, "srcset"), "image/png", "default-src 'none'; frame-ancestors 'none'; sandbox", "testdata/square.png"},
 	} {
-		if !strings.HasPrefix(n.url, "/_portero/assets/logo-") {
-			t.Errorf("logo at %q", n.url)
+		if !strings.HasPrefix(n.url, "/_portero/assets/logo-") && (n.file != "" || !strings.HasPrefix(n.url, "/_portero/assets/icon-")) {
+			t.Errorf("logo or icon at %q", n.url)
 		}
 		w := httptest.NewRecorder()
 		set.ServeAsset(w, httptest.NewRequest("GET", n.url, nil))
-		want, err := os.ReadFile(n.file)
-		if err != nil {
-			t.Fatal(err)
+		want := w.Body.Bytes() // the icon, in the accent colour
+		if n.file != "" {
+			var err error
+			if want, err = os.ReadFile(n.file); err != nil {
+				t.Fatal(err)
+			}
+		} else if !bytes.Contains(want, []byte("#7a1fa2")) {
+			t.Errorf("the icon is not in the accent colour: %s", want)
 		}
 		h := w.Header()
 		if w.Code != 200 || !bytes.Equal(w.Body.Bytes(), want) || h.Get("Content-Type") != n.kind || h.Get("Content-Security-Policy") != n.policy ||

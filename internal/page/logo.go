@@ -134,10 +134,17 @@ type logoView struct {
 	Width, Height int
 }
 
-// drawLogo is the element that shows the logo, "" without one. folder is where assets stand.
-func (s *Set) drawLogo(folder string) (template.HTML, error) {
+// pictures are what pages show beside words.
+type pictures struct {
+	icon string        // the address of the icon
+	logo template.HTML // the element of the logo, "" without one
+}
+
+// draw makes them; folder is where assets stand.
+func (s *Set) draw(folder string) (pictures, error) {
+	out := pictures{icon: folder + "/assets/" + s.icon.file}
 	if s.logo == nil {
-		return "", nil
+		return out, nil
 	}
 	view := func(a *asset) *logoView {
 		if a == nil {
@@ -147,14 +154,15 @@ func (s *Set) drawLogo(folder string) (template.HTML, error) {
 	}
 	var b strings.Builder
 	err := s.template.ExecuteTemplate(&b, "logo", map[string]any{"Light": view(s.logo), "Dark": view(s.logoDark), "Name": s.cfg.Name})
-	return template.HTML(b.String()), err
+	out.logo = template.HTML(b.String())
+	return out, err
 }
 
-// ServeAsset answers GET PREFIX/assets/NAME: the logo, for ever, since its name has
-// the hash of its content. Every other name is the page not-found.
+// ServeAsset answers GET PREFIX/assets/NAME: logo and icon, for ever, since their names
+// have the hash of their content. Every other name is the page not-found.
 func (s *Set) ServeAsset(w http.ResponseWriter, r *http.Request) {
 	var found *asset
-	for _, a := range []*asset{s.logo, s.logoDark} {
+	for _, a := range []*asset{s.logo, s.logoDark, s.icon} {
 		if a != nil && r.URL.Path == path.Join(s.cfg.Prefix, "assets", a.file) {
 			found = a
 		}

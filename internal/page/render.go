@@ -15,6 +15,7 @@ import (
 // view is what the template reads. It decides nothing there.
 type view struct {
 	Lang, Title, Class string
+	Icon               string
 	Style              template.CSS
 	Demo               string
 	Name               template.HTML // as text, or as the logo
@@ -66,7 +67,7 @@ func (s *Set) Render(w http.ResponseWriter, r *http.Request, p Page) {
 	kind := "text/html; charset=utf-8"
 	switch {
 	case WantsHTML(r):
-		v := s.compose(k, p, lang, r.Host, s.picture)
+		v := s.compose(k, p, lang, r.Host, s.drawn)
 		if err := s.template.Execute(buf, &v); err != nil {
 			// Only a mistake in the template gets here; half a page must not go out.
 			buf.Reset()
@@ -154,7 +155,7 @@ func (s *Set) head(h http.Header, k *compiled, p Page, lang string) {
 }
 
 // compose puts the page together.
-func (s *Set) compose(k *compiled, p Page, lang, host string, logo template.HTML) view {
+func (s *Set) compose(k *compiled, p Page, lang, host string, drawn pictures) view {
 	c, n, words := s.common[lang], s.notes[lang], k.words[lang]
 	val := s.values(k, p, lang, host)
 	heading := words.heading.render(val)
@@ -210,9 +211,10 @@ func (s *Set) compose(k *compiled, p Page, lang, host string, logo template.HTML
 		return v
 	}
 
+	v.Icon = drawn.icon
 	switch {
-	case logo != "":
-		v.Name = logo
+	case drawn.logo != "":
+		v.Name = drawn.logo
 	case s.cfg.Name != "":
 		v.Name = markup([]span{{Value: cut(s.cfg.Name)}})
 	case val.app != c.thisSite:

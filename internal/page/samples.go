@@ -84,8 +84,8 @@ func (s *Set) Samples(lang string) []Sample {
 	return out
 }
 
-// WriteAll writes every page in every configured language to dir as ID.LANG.html, the
-// logo, and an index.html that lists them, and says how many pages it wrote. Light and
+// WriteAll writes every page in every configured language to dir as ID.LANG.html, logo and
+// icon, and an index.html that lists them, and says how many pages it wrote. Light and
 // dark are one file each, which follows the reader's setting. Files of the same names
 // are overwritten.
 func (s *Set) WriteAll(dir string) (int, error) {
@@ -93,15 +93,15 @@ func (s *Set) WriteAll(dir string) (int, error) {
 	if err := os.MkdirAll(assets, 0o755); err != nil {
 		return 0, fmt.Errorf("making the folder for the pages: %w", err)
 	}
-	for _, a := range []*asset{s.logo, s.logoDark} {
+	for _, a := range []*asset{s.logo, s.logoDark, s.icon} {
 		if a == nil {
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(assets, a.file), a.data, 0o644); err != nil {
-			return 0, fmt.Errorf("writing the logo: %w", err)
+			return 0, fmt.Errorf("writing logo and icon: %w", err)
 		}
 	}
-	picture, err := s.drawLogo(".")
+	drawn, err := s.draw(".")
 	if err != nil {
 		return 0, fmt.Errorf("rendering the logo: %w", err)
 	}
@@ -115,7 +115,7 @@ func (s *Set) WriteAll(dir string) (int, error) {
 	for _, lang := range s.languages {
 		for i, sample := range s.Samples(lang) {
 			buf.Reset()
-			v := s.compose(s.kindOf(&sample.Page), sample.Page, lang, "app.example.com", picture)
+			v := s.compose(s.kindOf(&sample.Page), sample.Page, lang, "app.example.com", drawn)
 			if err := s.template.Execute(&buf, &v); err != nil {
 				return count, fmt.Errorf("rendering page %s: %w", sample.Name, err)
 			}

@@ -99,6 +99,7 @@ func (m *Mailbox) Handler() http.Handler {
 	mux.HandleFunc("GET /{$}", m.page)
 	mux.HandleFunc("GET /messages/{id}/html", m.frame)
 	mux.HandleFunc("GET /refresh.js", m.script)
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }) // none
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")

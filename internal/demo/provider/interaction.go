@@ -50,7 +50,9 @@ func (s *store) start(it interaction, parallel bool) interaction {
 	it.id = random()
 	if last := s.browsers.get(now, it.browser); last != nil && !parallel {
 		if old := s.interactions.get(now, *last); old != nil {
-			it.verification = old.verification
+			if !old.signedIn { // who signs in next may be somebody else
+				it.verification = old.verification
+			}
 			s.interactions.drop(*last)
 		}
 	}

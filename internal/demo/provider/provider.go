@@ -166,6 +166,7 @@ func (p *Provider) routes() http.Handler {
 	handle(Pages, "POST "+codePath, p.acceptCode)
 	handle(Pages, "POST "+newCodePath, p.acceptNewCode)
 	handle(Pages, "/", p.serveNotFound)
+	mux.HandleFunc("GET /favicon.ico", noIcon)
 
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A name that a stranger's DNS points here must not read anything: only loopback names are answered.
@@ -180,6 +181,9 @@ func (p *Provider) routes() http.Handler {
 		mux.ServeHTTP(w, r)
 	})
 }
+
+// noIcon answers GET /favicon.ico, which browsers ask for by themselves: there is none, and that is no trouble.
+func noIcon(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
 
 // random returns 43 characters that nobody can guess, the shape of every opaque value of Logto.
 func random() string {

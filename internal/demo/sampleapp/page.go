@@ -111,7 +111,7 @@ func newPages() *pages {
 	return &pages{
 		templates: template.Must(template.New("").Funcs(template.FuncMap{"address": address}).Parse(pagesHTML)),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; script-src 'self'; connect-src 'self'; " +
-			"img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
+			"img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
 		matcher:  language.NewMatcher([]language.Tag{language.English, language.Spanish}),
 		byLocale: []texts{english(), spanish()},
 	}
