@@ -41,7 +41,8 @@ type Config struct {
 	// From is a configuration of which `mailgun` and `pages` are taken, and nothing else. nil: neither; the mails go
 	// to the mailbox.
 	From *config.Config
-	// Extra is more configuration (YAML), for tests. It is read after the demonstration's own.
+	// Extra is more configuration (YAML), for tests. It follows the demonstration's own, whose last part is the list of
+	// routes; APPLICATION stands for the sample application's URL.
 	Extra string
 
 	Log *slog.Logger // nil: none
@@ -263,7 +264,7 @@ routes:
   - {name: public, title: Sample application, path: /public, access: public, upstreams: [{url: "%[5]s"}]}
   - {name: admin, title: Sample application, path: /admin, allow: [{roles: [admin]}], upstreams: [{url: "%[5]s"}]}
   - {name: sample, title: Sample application, path: /, upstreams: [{url: "%[5]s"}]}
-%s`, d.Addresses.Gateway, d.Addresses.Provider, d.Logto.AppID, d.Logto.AppSecret, d.Addresses.Application, c.Extra)
+%s`, d.Addresses.Gateway, d.Addresses.Provider, d.Logto.AppID, d.Logto.AppSecret, d.Addresses.Application, strings.ReplaceAll(c.Extra, "APPLICATION", d.Addresses.Application))
 	cfg, err := config.Load(config.Options{Path: "demo.yaml", Text: []byte(strings.TrimLeft(text, "\n"))})
 	if err != nil {
 		return nil, fmt.Errorf("the demonstration's own configuration: %w", err)

@@ -1,77 +1,15 @@
 package page_test
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/chromedp"
-
+	"portero/internal/gatewaytest"
 	"portero/internal/page"
 )
-
-// browser starts a Chromium with a profile of its own that is gone with the test.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		if os.Getenv("PORTERO_TEST_REAL") == "1" {
-			t.Fatal("no Chromium on this machine, and PORTERO_TEST_REAL=1 asks for it")
-		}
-		t.Skip("no Chromium on this machine")
-	}
-	profile := filepath.Join(t.TempDir(), "profile")
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path),
-		chromedp.UserDataDir(profile),
-		chromedp.NoSandbox,
-		chromedp.DisableGPU,
-		chromedp.NoFirstRun,
-		chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true),
-		chromedp.Flag("hide-scrollbars", true),
-	)
-	limit, stop := context.WithTimeout(t.Context(), 3*time.Minute)
-	alloc, stopAlloc := chromedp.NewExecAllocator(limit, options...)
-	ctx, stopTab := chromedp.NewContext(alloc)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil {
-			t.Logf("closing Chromium: %v", err)
-		}
-		stopTab()
-		stopAlloc()
-		stop()
-		// Its children write for a moment after it has ended.
-		for end := time.After(10 * time.Second); os.RemoveAll(profile) != nil; {
-			select {
-			case <-end:
-				return // the folder around it will say so
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("starting Chromium: %v", err)
-	}
-	return ctx
-}
 
 // serveSamples serves every sample at /LANG/NAME, with its headers.
 func serveSamples(t *testing.T, set *page.Set) *httptest.Server {
@@ -150,7 +88,7 @@ const measure = `(() => {
 })()`
 
 func TestLayoutFitsTheSmallestScreen(t *testing.T) {
-	ctx := browser(t)
+	tab := gatewaytest.NewChromium(t).Person(t, gatewaytest.Look{Phone: true})
 	set := newSet(t, page.Config{
 		Name: "Example Intranet", LogoFile: "testdata/wide.svg", LanguageCookie: "lang",
 		Support: page.Support{Name: "Help desk", Email: "help@example.com", URL: "https://help.example.com/", Phone: "+34 900 000 000"},
@@ -158,10 +96,9 @@ func TestLayoutFitsTheSmallestScreen(t *testing.T) {
 	plainSet := newSet(t, page.Config{Demo: true})
 	for name, set := range map[string]*page.Set{"branded": set, "plain": plainSet} {
 		srv := serveSamples(t, set)
-		reports := listen(t, ctx)
 		for _, lang := range []string{"en", "es"} {
 			for _, sample := range set.Samples(lang) {
-				got := look[measured](t, ctx, 320, 640, srv.URL+"/"+lang+"/"+sample.Name, nil, measure)
+				got := look[measured](tab, 320, 640, srv.URL+"/"+lang+"/"+sample.Name, measure)
 				where := name + ": " + sample.Name + "." + lang
 				if got.Width != 320 || got.Height != 640 || !got.HasH1 {
 					t.Fatalf("%s: measured in a window of %d by %d, h1 %v", where, got.Width, got.Height, got.HasH1)
@@ -178,14 +115,14 @@ func TestLayoutFitsTheSmallestScreen(t *testing.T) {
 				}
 			}
 		}
-		for _, report := range reports() {
-			t.Errorf("%s: console: %s", name, report)
-		}
+	}
+	for _, report := range tab.Console() {
+		t.Errorf("console: %s", report)
 	}
 }
 
 func TestLayoutSurvivesLongNamesAndLargeText(t *testing.T) {
-	ctx := browser(t)
+	tab := gatewaytest.NewChromium(t).Person(t, gatewaytest.Look{Phone: true})
 	set := newSet(t, page.Config{
 		Name:    strings.Repeat("Verwaltungsdienst ", 3) + "Nord 1", // 60 characters
 		Support: page.Support{Name: "Help desk", Email: strings.Repeat("h", 52) + "@help.desk.example.com", Phone: "+34 900 000 000"},
@@ -211,8 +148,8 @@ func TestLayoutSurvivesLongNamesAndLargeText(t *testing.T) {
 	defer srv.Close()
 	for name := range samples {
 		for _, zoom := range []int{16, 32} {
-			larger := chromedp.Evaluate[chromedp.Void]("void(document.documentElement.style.fontSize='" + strconv.Itoa(zoom) + "px')")
-			got := look[measured](t, ctx, 320, 640, srv.URL+name, []chromedp.Action[chromedp.Void]{larger}, measure)
+			larger := "document.documentElement.style.fontSize='" + strconv.Itoa(zoom) + "px'"
+			got := look[measured](tab, 320, 640, srv.URL+name, larger, measure)
 			if got.Scroll > 320 || len(got.Beside) > 0 {
 				t.Errorf("%s at %d px: scrolls sideways to %d: %s", name, zoom, got.Scroll, strings.Join(got.Beside, "; "))
 			}
@@ -224,10 +161,10 @@ func TestLayoutSurvivesLongNamesAndLargeText(t *testing.T) {
 }
 
 func TestLayoutOfTheSmallestFrame(t *testing.T) {
-	ctx := browser(t)
+	tab := gatewaytest.NewChromium(t).Person(t, gatewaytest.Look{Phone: true})
 	srv := serveSamples(t, newSet(t, page.Config{Name: "Example Intranet"}))
 	for _, lang := range []string{"en", "es"} {
-		got := look[measured](t, ctx, 200, 150, srv.URL+"/"+lang+"/framed", nil, measure)
+		got := look[measured](tab, 200, 150, srv.URL+"/"+lang+"/framed", measure)
 		if got.Scroll > 200 || len(got.Low) > 0 || len(got.Beside) > 0 {
 			t.Errorf("framed.%s in 200 by 150: scrolls to %d, beside %v, below %v", lang, got.Scroll, got.Beside, got.Low)
 		}
@@ -235,21 +172,15 @@ func TestLayoutOfTheSmallestFrame(t *testing.T) {
 }
 
 func TestTabReachesEachControlInSourceOrder(t *testing.T) {
-	ctx := browser(t)
+	tab := gatewaytest.NewChromium(t).Person(t, gatewaytest.Look{Phone: true})
 	set := newSet(t, page.Config{Name: "Example Intranet", Support: page.Support{Email: "help@example.com"}})
 	srv := serveSamples(t, set)
 	for _, name := range []string{"denied", "account", "sign-out"} {
-		want := look[[]string](t, ctx, 390, 844, srv.URL+"/en/"+name, nil, `[...document.querySelectorAll('a,button')].map(e => e.textContent.trim())`)
+		want := look[[]string](tab, 390, 844, srv.URL+"/en/"+name, `[...document.querySelectorAll('a,button')].map(e => e.textContent.trim())`)
 		var got []string
 		for range want {
-			if err := chromedp.Do(ctx, chromedp.KeyEvent("\t")); err != nil {
-				t.Fatal(err)
-			}
-			at, err := chromedp.Run(ctx, chromedp.Evaluate[struct{ Text, Outline string }](
-				`(e => ({Text: e.textContent.trim(), Outline: getComputedStyle(e).outlineWidth}))(document.activeElement)`))
-			if err != nil {
-				t.Fatal(err)
-			}
+			tab.Press("\t")
+			at := tab.Focus()
 			if at.Outline != "3px" {
 				t.Errorf("%s: %q has an outline of %s when it has the focus, want 3px", name, at.Text, at.Outline)
 			}
@@ -261,43 +192,12 @@ func TestTabReachesEachControlInSourceOrder(t *testing.T) {
 	}
 }
 
-// look opens the address in a window of that size and runs the script in it.
-func look[T any](t *testing.T, ctx context.Context, width, height int64, address string, steps []chromedp.Action[chromedp.Void], script string) T {
-	t.Helper()
-	window := emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: true}
-	if _, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, window); err != nil {
-		t.Fatalf("setting the size of the window: %v", err)
+// look opens the address in a window of that size, runs the scripts and returns what the last of them says.
+func look[T any](tab *gatewaytest.Tab, width, height int64, address string, scripts ...string) T {
+	tab.Resize(width, height)
+	tab.Open(address)
+	for _, script := range scripts[:len(scripts)-1] {
+		gatewaytest.Eval[any](tab, script)
 	}
-	if err := chromedp.Do(ctx, append([]chromedp.Action[chromedp.Void]{chromedp.Navigate(address)}, steps...)...); err != nil {
-		t.Fatalf("opening %s: %v", address, err)
-	}
-	got, err := chromedp.Run(ctx, chromedp.Evaluate[T](script))
-	if err != nil {
-		t.Fatalf("measuring %s: %v", address, err)
-	}
-	return got
-}
-
-// listen collects what the console says from now on.
-func listen(t *testing.T, ctx context.Context) func() []string {
-	t.Helper()
-	var mu sync.Mutex
-	var out []string
-	err := chromedp.Listen(ctx, func(ev any) {
-		e, ok := ev.(*log.EventEntryAdded)
-		if !ok || strings.HasSuffix(e.Entry.URL, "/favicon.ico") {
-			return
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		out = append(out, e.Entry.Text+" "+e.Entry.URL)
-	})
-	if err != nil {
-		t.Fatalf("listening to the console: %v", err)
-	}
-	return func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return out
-	}
+	return gatewaytest.Eval[T](tab, scripts[len(scripts)-1])
 }
