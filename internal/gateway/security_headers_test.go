@@ -188,12 +188,12 @@ func TestSecurityResponseHeaders(t *testing.T) {
 	t.Parallel()
 	f := newFront(t, gatewaytest.Options{})
 	own := f.Cookie()
-	f.Upstream.Answer = func(string) string {
+	f.Upstream.Say(func(string) string {
 		return "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nX-Auth-Email: root\r\nSet-Cookie: " + own + "=early\r\n\r\n" +
 			"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Auth-Email: x\r\nX_Auth_Sub: x\r\nx-auth-tenant: x\r\nRemote-User: x\r\n" +
 			"Set-Cookie: " + own + "=evil; Path=/\r\nSet-Cookie: " + own + "-lang=es\r\nSet-Cookie: __Host-portero=evil\r\nSet-Cookie:  " + own + " =evil\r\nSet-Cookie: app=1; Path=/\r\n" +
 			"X-Accel-Redirect: /internal\r\nStrict-Transport-Security: max-age=0\r\nX-App: yes\r\n\r\nok"
-	}
+	}, false)
 	for _, who := range []struct{ name, target, cookie string }{
 		{"HS-15 response side", "/app", f.alice}, {"HS-15 response side, public", "/public/x", ""}, {"HS-15 response side, optional", "/optional/x", f.alice},
 	} {

@@ -22,6 +22,7 @@ type Upstream struct {
 	mu       sync.Mutex
 	heads    []string
 	bytes    bytes.Buffer
+	hangUp   bool
 	conns    map[net.Conn]bool
 	wait     sync.WaitGroup
 }
@@ -45,6 +46,14 @@ func NewUpstream(t testing.TB) *Upstream {
 		u.wait.Wait()
 	})
 	return u
+}
+
+// Say sets what is answered from now on, while requests may be under way, and whether the connection is closed behind
+// each answer.
+func (u *Upstream) Say(answer func(request string) string, hangUp bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.Answer, u.hangUp = answer, hangUp
 }
 
 // Requests are the heads so far, from request line to the last header, oldest first.
@@ -142,12 +151,12 @@ func (u *Upstream) serve(c net.Conn) {
 		}
 		u.mu.Lock()
 		u.heads = append(u.heads, text)
-		answer := u.Answer
+		answer, hangUp := u.Answer, u.hangUp
 		u.mu.Unlock()
 		if answer != nil {
 			if out := answer(text); out == "" {
 				return
-			} else if _, err := io.WriteString(c, out); err != nil {
+			} else if _, err := io.WriteString(c, out); err != nil || hangUp {
 				return
 			}
 			continue
