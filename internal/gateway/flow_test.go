@@ -5,10 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"portero/internal/gatewaytest"
 )
@@ -102,29 +100,10 @@ const (
 // tokenCalls counts the calls of the token endpoint.
 func tokenCalls(rig *gatewaytest.Rig) int { return rig.Issuer.Calls("/oidc/token") }
 
-// sessionRows counts the rows of the session store, as the metrics have them.
+// sessionRows counts the rows of the session store.
 func sessionRows(t testing.TB, rig *gatewaytest.Rig) int {
 	t.Helper()
-	resp, err := http.Get("http://" + rig.Gateway.AdminAddr().String() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	buf := new(strings.Builder)
-	if err := resp.Write(buf); err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.SplitSeq(buf.String(), "\n") {
-		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "portero_sessions "); ok {
-			n, err := strconv.ParseFloat(text, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return int(n)
-		}
-	}
-	t.Fatal("the metrics do not say how many sessions there are")
-	return 0
+	return rig.Sessions(t)
 }
 
 // attemptCookies are the names of the attempt cookies a browser holds for localhost, sorted.
@@ -190,6 +169,3 @@ func unchanged(t testing.TB, b *gatewaytest.Browser, before map[string]string) {
 		t.Errorf("cookies were changed: got %d, had %d", len(after), len(before))
 	}
 }
-
-// seconds is a Unix time as text.
-func seconds(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }

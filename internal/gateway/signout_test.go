@@ -239,7 +239,10 @@ func TestSignOutLogtoDown(t *testing.T) {
 			return func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
 		}},
 		{"it is overloaded", func(<-chan struct{}) func(http.ResponseWriter, *http.Request) bool {
-			return func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusServiceUnavailable); return true }
+			return func(w http.ResponseWriter, _ *http.Request) bool {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return true
+			}
 		}},
 		{"it hangs", func(stop <-chan struct{}) func(http.ResponseWriter, *http.Request) bool {
 			return func(_ http.ResponseWriter, r *http.Request) bool {
