@@ -79,20 +79,36 @@ func Navigation() http.Header {
 // Do sends one request with the cookies of its host, and keeps those of the answer.
 func (b *Browser) Do(r *http.Request) *Response {
 	b.t.Helper()
-	for name, value := range b.Cookies(r.URL.Hostname()) {
-		r.Header["Cookie"] = []string{strings.TrimPrefix(strings.Join(r.Header["Cookie"], "; ")+"; "+name+"="+value, "; ")}
-	}
-	resp, err := b.client.Do(r)
-	if err != nil {
-		b.t.Fatalf("%s %s: %v", r.Method, r.URL, err)
-	}
+	resp := b.Open(r)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		b.t.Fatalf("%s %s: reading the body: %v", r.Method, r.URL, err)
 	}
-	b.keep(r.URL.Hostname(), resp)
 	return &Response{Response: resp, Text: string(body)}
+}
+
+// Open is Do for an answer whose body the caller reads, and closes.
+func (b *Browser) Open(r *http.Request) *http.Response {
+	b.t.Helper()
+	resp, err := b.Send(r)
+	if err != nil {
+		b.t.Fatalf("%s %s: %v", r.Method, r.URL, err)
+	}
+	return resp
+}
+
+// Send is Open for a request that may fail.
+func (b *Browser) Send(r *http.Request) (*http.Response, error) {
+	for name, value := range b.Cookies(r.URL.Hostname()) {
+		r.Header["Cookie"] = []string{strings.TrimPrefix(strings.Join(r.Header["Cookie"], "; ")+"; "+name+"="+value, "; ")}
+	}
+	resp, err := b.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	b.keep(r.URL.Hostname(), resp)
+	return resp, nil
 }
 
 func (b *Browser) keep(host string, resp *http.Response) {
