@@ -50,6 +50,7 @@ func newApp(t testing.TB) *app {
 	m.HandleFunc("/half", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		io.WriteString(w, "half")
+		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
 	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
@@ -212,6 +213,7 @@ func dialSocket(t testing.TB, rig *gatewaytest.Rig, b *gatewaytest.Browser, path
 		t.Fatalf("opening a WebSocket: %v", err)
 	}
 	t.Cleanup(func() { c.CloseNow() })
+	c.SetReadLimit(1 << 20)
 	return &socket{t, c}
 }
 

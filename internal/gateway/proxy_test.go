@@ -1,0 +1,596 @@
+package gateway_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"portero/internal/gatewaytest"
+)
+
+func appRig(t *testing.T) (*gatewaytest.Rig, *app) {
+	t.Helper()
+	a := newApp(t)
+	return gatewaytest.New(t, &gatewaytest.Options{Routes: a.routes}), a
+}
+
+// WS-01, WS-02: a WebSocket needs a session and a page of ours.
+func TestWebSocketIsGuarded(t *testing.T) {
+	t.Parallel()
+	rig, a := appRig(t)
+	b := rig.SignedIn(t, "/")
+	seen := a.hits.Load()
+	for name, c := range map[string]struct {
+		who    *gatewaytest.Browser
+		path   string
+		origin []string
+		want   int
+	}{
+		"no session":            {rig.Browser(t), "/ws", []string{rig.URL}, 401},
+		"another site":          {b, "/ws", []string{"https://evil.test"}, 403},
+		"null":                  {b, "/ws", []string{"null"}, 403},
+		"no origin":             {b, "/ws", nil, 403},
+		"a longer name":         {b, "/ws", []string{rig.URL + ".evil.test"}, 403},
+		"another port":          {b, "/ws", []string{"http://localhost:1"}, 403},
+		"another scheme":        {b, "/ws", []string{strings.Replace(rig.URL, "http", "https", 1)}, 403},
+		"public, another site":  {rig.Browser(t), "/public/ws", []string{"https://evil.test"}, 403},
+		"a host behind a route": {b, "/ws", []string{a.URL}, 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c2, resp, err := openSocket(rig, c.who, c.path, http.Header{"Origin": c.origin})
+			if err == nil {
+				c2.CloseNow()
+				t.Fatal("it opened")
+			}
+			if resp == nil || resp.StatusCode != c.want {
+				t.Errorf("got %v (%v), want %d", resp, err, c.want)
+			}
+		})
+	}
+	if got := a.hits.Load(); got != seen {
+		t.Errorf("%d handshakes reached the application", got-seen)
+	}
+	s := dialSocket(t, rig, b, "/ws", nil)
+	for _, text := range []string{"hello", strings.Repeat("x", 100<<10), ""} {
+		s.send(text)
+		if got := s.receive(); got != text {
+			t.Errorf("echo of %d bytes: got %d", len(text), len(got))
+		}
+	}
+	if got := a.header("X-Forwarded-Email"); got != "alice@example.com" {
+		t.Errorf("the application was told %q", got)
+	}
+	if got := a.header("Cookie"); got != "" {
+		t.Errorf("the application got the cookie %q", got)
+	}
+	p := dialSocket(t, rig, rig.Browser(t), "/public/ws", nil)
+	p.send("open to everybody")
+	if got := p.receive(); got != "open to everybody" {
+		t.Errorf("echo on a public route: got %q", got)
+	}
+}
+
+// WS-06, SE-09, SE-10: what is open for a session ends with it, on all its hosts, within two seconds, and brings
+// nothing back.
+func TestSignOutEndsWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	rig, a := appRig(t)
+	b := rig.SignedIn(t, "/")
+	rig.Issuer.Do(func(i *gatewaytest.Issuer) {
+		i.Person = map[string]any{"sub": "bob00000000a", "email": "bob@example.com", "email_verified": true, "sid": "sid-2"}
+	})
+	other := rig.SignedIn(t, "/")
+	cookie := b.Cookies("localhost")[rig.Cookie()]
+
+	mine, theirs := dialSocket(t, rig, b, "/ws", nil), dialSocket(t, rig, other, "/ws", nil)
+	events := b.Open(b.Request(http.MethodGet, rig.URL+"/events", nil, nil))
+	defer events.Body.Close()
+	slow := make(chan *http.Response, 1)
+	go func() {
+		resp, err := b.Send(b.Request(http.MethodGet, rig.URL+"/wait/x", nil, map[string]string{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}))
+		if err != nil {
+			t.Error(err)
+		}
+		slow <- resp
+	}()
+	waitFor(t, "the slow request", a.begun)
+	mine.send("x")
+	mine.receive()
+
+	start := time.Now()
+	if got := b.Post(rig.URL+"/sign-out", nil); got.StatusCode != http.StatusSeeOther {
+		t.Fatalf("signing out: got %s, want 303", got.Status)
+	}
+	if got := mine.closed(); got != 1008 {
+		t.Errorf("the WebSocket ended with %d, want 1008", got)
+	}
+	if _, err := io.ReadAll(events.Body); err == nil {
+		t.Error("the event stream ended as if it were complete")
+	}
+	if resp := <-slow; resp == nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the slow request: got %v, want 401", resp)
+	} else {
+		resp.Body.Close()
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("all that took %s, want two seconds at most", took)
+	}
+	ended := map[string]bool{}
+	for range 3 {
+		ended[waitFor(t, "the application to notice", a.gone)] = true
+	}
+	if !ended["/ws"] || !ended["/events"] || !ended["/wait/x"] {
+		t.Errorf("the application noticed the end of %v", ended)
+	}
+	if got := rig.Sessions(t); got != 1 {
+		t.Errorf("sessions left: got %d, want the other one", got)
+	}
+	again := rig.Browser(t)
+	again.SetCookie("localhost", rig.Cookie(), cookie)
+	if got := again.Get(rig.URL + "/"); got.StatusCode != http.StatusFound {
+		t.Errorf("with the old cookie: got %s, want 302", got.Status)
+	}
+	if _, resp, err := openSocket(rig, again, "/ws", nil); err == nil || resp == nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a WebSocket with the old cookie: got %v, want 401", resp)
+	}
+	theirs.send("still here")
+	if got := theirs.receive(); got != "still here" {
+		t.Errorf("the other person's WebSocket: got %q", got)
+	}
+}
+
+// WS-09: every event arrives when it is sent, and the application learns when nobody listens any more.
+func TestEventStream(t *testing.T) {
+	t.Parallel()
+	rig, a := appRig(t)
+	b := rig.SignedIn(t, "/")
+	ctx, leave := context.WithCancel(t.Context())
+	events := b.Open(b.Request(http.MethodGet, rig.URL+"/events", nil, nil).WithContext(ctx))
+	defer events.Body.Close()
+	if got := events.Header.Get("Content-Type"); got != "text/event-stream" {
+		t.Errorf("Content-Type: got %q", got)
+	}
+	for n := range 5 {
+		a.event <- fmt.Sprint(n) // the next one is not sent before this one has come
+		if got := readEvent(t, events.Body); got != fmt.Sprint(n) {
+			t.Errorf("event: got %q, want %d", got, n)
+		}
+	}
+	leave()
+	if got := waitFor(t, "the application to notice", a.gone); got != "/events" {
+		t.Errorf("got %q, want /events", got)
+	}
+}
+
+// UP-12: when the client leaves, the application learns of it; the log has a line, the session is untouched.
+func TestClientLeaves(t *testing.T) {
+	t.Parallel()
+	rig, a := appRig(t)
+	b := rig.SignedIn(t, "/")
+	ctx, leave := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.Send(b.Request(http.MethodGet, rig.URL+"/wait/y", nil, nil).WithContext(ctx))
+		ended <- err
+	}()
+	waitFor(t, "the request", a.begun)
+	start := time.Now()
+	leave()
+	waitFor(t, "the application to notice", a.gone)
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("the application noticed after %s, want a second at most", took)
+	}
+	if err := <-ended; err == nil {
+		t.Error("an answer came")
+	}
+	if got := b.Get(rig.URL + "/"); got.StatusCode != http.StatusOK {
+		t.Errorf("afterwards: got %s, want 200", got.Status)
+	}
+	eventually(t, "nothing is counted as live", func() bool { return metric(t, rig, "portero_live_connections") == "0" })
+}
+
+// zeros is a body of n bytes that nobody holds in memory.
+func zeros(n int64) io.Reader { return io.LimitReader(zero{}, n) }
+
+type zero struct{}
+
+func (zero) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// peak is how far the heap grows while f runs.
+func peak(f func()) uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	start, most := m.HeapAlloc, uint64(0)
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				most = max(most, m.HeapAlloc)
+			case <-done:
+				return
+			}
+		}
+	}()
+	f()
+	close(done)
+	<-stopped
+	return most - min(start, most)
+}
+
+// DS-07: uploads and downloads pass through; whatever their size, they are not kept.
+//
+// Not parallel: it looks at the memory of the process.
+func TestStreaming(t *testing.T) {
+	a := newApp(t)
+	rig := gatewaytest.New(t, &gatewaytest.Options{Routes: a.routes})
+	b := rig.SignedIn(t, "/")
+	const size = 64 << 20
+	sameOrigin := map[string]string{"Origin": rig.URL, "Sec-Fetch-Site": "same-origin", "Content-Type": "application/octet-stream"}
+	for name, length := range map[string]int64{"with a length": size, "chunked": -1} {
+		t.Run("upload "+name, func(t *testing.T) {
+			var got *gatewaytest.Response
+			grown := peak(func() {
+				r := b.Request(http.MethodPost, rig.URL+"/upload", zeros(size), sameOrigin)
+				r.ContentLength = length
+				got = b.Do(r)
+			})
+			if want := fmt.Sprintf(`{"bytes":%d,"length":%d,"method":"POST"}`, size, length); strings.TrimSpace(got.Text) != want {
+				t.Errorf("got %s %s, want %s", got.Status, got.Text, want)
+			}
+			if grown > 16<<20 {
+				t.Errorf("the heap grew by %d MiB", grown>>20)
+			}
+		})
+	}
+	t.Run("download", func(t *testing.T) {
+		var n int64
+		grown := peak(func() {
+			resp := b.Open(b.Request(http.MethodGet, rig.URL+"/download", nil, nil))
+			defer resp.Body.Close()
+			var err error
+			if n, err = io.Copy(io.Discard, resp.Body); err != nil {
+				t.Error(err)
+			}
+		})
+		if n != size || grown > 16<<20 {
+			t.Errorf("got %d bytes and %d MiB more heap, want %d bytes", n, grown>>20, size)
+		}
+	})
+	t.Run("an upload that breaks off", func(t *testing.T) {
+		pr, pw := io.Pipe()
+		ctx, leave := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			r := b.Request(http.MethodPost, rig.URL+"/upload", pr, sameOrigin)
+			if resp, err := b.Send(r.WithContext(ctx)); err == nil {
+				resp.Body.Close()
+				t.Errorf("an answer came: %s", resp.Status)
+			}
+		}()
+		pw.Write(make([]byte, 1<<20))
+		leave()
+		waitFor(t, "the application to notice", a.gone)
+		<-ended
+		pw.Close()
+	})
+}
+
+// UP-07: the client is told to continue by the application alone, and a refusal leaves the connections in order.
+func TestExpectContinue(t *testing.T) {
+	t.Parallel()
+	rig, _ := appRig(t)
+	b := rig.SignedIn(t, "/")
+	send := func(path string) (status int, continued, read bool) {
+		t.Helper()
+		body := &watched{Reader: strings.NewReader(strings.Repeat("x", 1<<20))}
+		r := b.Request(http.MethodPost, rig.URL+path, body, map[string]string{
+			"Origin": rig.URL, "Sec-Fetch-Site": "same-origin", "Expect": "100-continue", "Content-Type": "text/plain",
+		})
+		r.ContentLength = 1 << 20
+		r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { continued = true }}))
+		resp := b.Do(r)
+		return resp.StatusCode, continued, body.read.Load()
+	}
+	for range 3 {
+		if status, continued, read := send("/upload"); status != http.StatusOK || !continued || !read {
+			t.Errorf("an upload that is wanted: got %d, told to continue %t, sent %t", status, continued, read)
+		}
+		if status, continued, _ := send("/refuse"); status != http.StatusRequestEntityTooLarge || continued {
+			t.Errorf("one that is refused: got %d, told to continue %t; want 413 and false", status, continued)
+		}
+		if got := b.Get(rig.URL + "/"); got.Text != "hello" {
+			t.Errorf("the request behind it: got %s %q", got.Status, got.Text)
+		}
+	}
+	// Without a session the body is not asked for at all.
+	c := rig.Dial(t)
+	c.Send("POST /upload HTTP/1.1\r\nHost: " + strings.TrimPrefix(rig.URL, "http://") + "\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n")
+	if got := c.Answer(http.MethodPost); got.Status != http.StatusUnauthorized || len(got.Informational) != 0 {
+		t.Errorf("without a session: got %s after %v, want 401 and nothing before", got, got.Informational)
+	}
+}
+
+type watched struct {
+	io.Reader
+	read atomic.Bool
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.read.Store(true)
+	return w.Reader.Read(p)
+}
+
+// UP-06: early hints arrive before the answer, which keeps all its headers and cookies.
+func TestEarlyHints(t *testing.T) {
+	t.Parallel()
+	rig, _ := appRig(t)
+	b := rig.SignedIn(t, "/")
+	var hints []textproto.MIMEHeader
+	r := b.Request(http.MethodGet, rig.URL+"/hints", nil, nil)
+	r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			if code == http.StatusEarlyHints {
+				hints = append(hints, h)
+			}
+			return nil
+		},
+	}))
+	got := b.Do(r)
+	if len(hints) != 1 || hints[0].Get("Link") != "</style.css>; rel=preload; as=style" || hints[0].Get("Set-Cookie") != "" {
+		t.Errorf("early hints: got %v, want one with the link and no cookie", hints)
+	}
+	if got.StatusCode != http.StatusOK || got.Header.Get("Etag") != `"1"` || got.Header.Get("Link") == "" || got.Header.Get("Set-Cookie") != "app=1; Path=/" ||
+		got.Header.Get("Cache-Control") != "private, no-store" || got.Text != "<!doctype html>hello" {
+		t.Errorf("the answer: got %s %v %q", got.Status, got.Header, got.Text)
+	}
+}
+
+// An answer's trailers pass, less those that are ours to say; a request's do not (RFC 9110 6.5.1 leaves it to us).
+func TestTrailers(t *testing.T) {
+	t.Parallel()
+	rig, _ := appRig(t)
+	b := rig.SignedIn(t, "/")
+	r := b.Request(http.MethodPost, rig.URL+"/trailers", io.MultiReader(strings.NewReader("x")), map[string]string{"Origin": rig.URL, "Sec-Fetch-Site": "same-origin"})
+	r.Trailer = http.Header{"Checksum": {"42"}}
+	got := b.Do(r)
+	if got.Text != "body" || got.Trailer.Get("Digest-Of-It") != "abc:" {
+		t.Errorf("got %q with the trailers %v, want the application's, made without ours", got.Text, got.Trailer)
+	}
+	if got := got.Trailer.Get("X-Forwarded-User"); got != "" {
+		t.Errorf("an identity header as a trailer: got %q", got)
+	}
+}
+
+// UP-03: half an answer is not shown as a whole one.
+func TestAnswerBreaksOff(t *testing.T) {
+	t.Parallel()
+	rig, _ := appRig(t)
+	b := rig.SignedIn(t, "/")
+	if resp, err := b.Send(b.Request(http.MethodGet, rig.URL+"/half", nil, nil)); err == nil { // else not even the head came
+		defer resp.Body.Close()
+		if text, err := io.ReadAll(resp.Body); err == nil {
+			t.Errorf("got %q without an error", text)
+		}
+	}
+	if got := b.Get(rig.URL + "/"); got.StatusCode != http.StatusOK {
+		t.Errorf("the next request: got %s, want 200", got.Status)
+	}
+}
+
+// refusing is an address at which nobody listens.
+func refusing(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "http://" + l.Addr().String()
+}
+
+// mute is an address that takes connections and says nothing.
+func mute(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var conns []net.Conn
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+		for _, c := range conns {
+			c.Close()
+		}
+	})
+	return "http://" + l.Addr().String()
+}
+
+// UP-01, UP-05: an application that is away or slow has its own page, with the status and the words that fit; who
+// sent a form is told to look before sending it again.
+func TestApplicationTrouble(t *testing.T) {
+	t.Parallel()
+	down := refusing(t)
+	rig := gatewaytest.New(t, &gatewaytest.Options{Routes: fmt.Sprintf(`
+  - {name: app, title: Wiki, path: /, upstreams: [{url: UPSTREAM}]}
+  - {name: away, title: Payroll, path: /away, upstreams: [{url: %q}]}
+  - {name: open, title: Open, path: /open, access: public, upstreams: [{url: %q}]}
+  - {name: slow, title: Reports, path: /slow, timeouts: {response_header: 1500ms}, upstreams: [{url: %q}]}
+  - {name: name, title: Name, path: /name, upstreams: [{url: "http://does-not-exist.invalid:8080"}]}
+`, down, down, mute(t))})
+	b := rig.SignedIn(t, "/")
+	for name, c := range map[string]struct {
+		method, path string
+		status       int
+		has, hasNot  []string
+		proxy        string
+	}{
+		"refused":                {"GET", "/away/x", 502, []string{"Payroll is not answering", "You are still signed in", "Try again"}, []string{"may not have arrived"}, "connection_refused"},
+		"refused, not signed in": {"GET", "/open/x", 502, []string{"Open is not answering"}, []string{"You are still signed in"}, "connection_refused"},
+		"refused after a form":   {"POST", "/away/x", 502, []string{"Payroll is not answering", "may not have arrived"}, []string{"Try again"}, "connection_refused"},
+		"slow":                   {"GET", "/slow/x", 504, []string{"Reports is taking too long", "has not answered within"}, []string{"may not have arrived"}, "http_response_timeout"},
+		"slow after a form":      {"POST", "/slow/x", 504, []string{"Reports is taking too long", "may not have arrived"}, nil, "http_response_timeout"},
+		"no such name":           {"GET", "/name/x", 502, []string{"Name is not answering"}, []string{"does-not-exist"}, "dns_error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := b.Request(c.method, rig.URL+c.path, nil, nil)
+			if c.method == "POST" {
+				r = b.Request(c.method, rig.URL+c.path, strings.NewReader("a=b"), map[string]string{
+					"Origin": rig.URL, "Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded",
+				})
+			}
+			got := b.Do(r)
+			if got.StatusCode != c.status || got.Header.Get("Proxy-Status") != "portero; error="+c.proxy {
+				t.Errorf("got %s, Proxy-Status %q; want %d, %s", got.Status, got.Header.Get("Proxy-Status"), c.status, c.proxy)
+			}
+			for _, text := range c.has {
+				if !strings.Contains(got.Text, text) {
+					t.Errorf("the page does not say %q:\n%s", text, got.Text)
+				}
+			}
+			for _, text := range append(c.hasNot, down, strings.TrimPrefix(down, "http://"), "dial tcp") {
+				if strings.Contains(got.Text, text) {
+					t.Errorf("the page says %q", text)
+				}
+			}
+			code := got.Header.Get("Portero-Code")
+			if code == "" || !strings.Contains(got.Text, code) || strings.Count(rig.Log.String(), `"support_code":"`+code+`"`) == 0 {
+				t.Errorf("the support code %q is not on the page and in the log", code)
+			}
+			if got := got.Header.Values("Set-Cookie"); len(got) != 0 {
+				t.Errorf("the session is touched: %q", got)
+			}
+		})
+	}
+}
+
+// UP-02: what may have arrived is not sent twice, unless it is harmless.
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	// Two upstreams that take the request and then break the connection; counted together.
+	var hits atomic.Int64
+	breaking := func() string {
+		u := gatewaytest.NewUpstream(t)
+		u.Answer = func(string) string { hits.Add(1); return "" }
+		return u.URL
+	}
+	rig := gatewaytest.New(t, &gatewaytest.Options{Routes: fmt.Sprintf(`
+  - {name: app, path: /, upstreams: [{url: UPSTREAM}]}
+  - {name: two, path: /two, upstreams: [{url: %q}, {url: %q}]}
+  - {name: one, path: /one, upstreams: [{url: %q}]}
+`, breaking(), breaking(), breaking())})
+	b := rig.SignedIn(t, "/")
+	for _, c := range []struct {
+		method, path, body string
+		most               int64
+	}{
+		{"GET", "/one", "", 1}, {"GET", "/two", "", 2}, {"HEAD", "/two", "", 2}, {"POST", "/two", "a=b", 1}, {"POST", "/two", "", 1},
+		{"PUT", "/two", "x", 1}, {"DELETE", "/two", "", 1}, {"PATCH", "/two", "x", 1}, {"GET", "/two", "body", 1},
+	} {
+		hits.Store(0)
+		var body io.Reader
+		if c.body != "" {
+			body = strings.NewReader(c.body)
+		}
+		got := b.Do(b.Request(c.method, rig.URL+c.path, body, map[string]string{"Origin": rig.URL, "Sec-Fetch-Site": "same-origin", "Idempotency-Key": "1"}))
+		if got.StatusCode != http.StatusBadGateway || hits.Load() > c.most || hits.Load() == 0 {
+			t.Errorf("%s %s with %q: got %s after %d attempts, want 502 after %d at most", c.method, c.path, c.body, got.Status, hits.Load(), c.most)
+		}
+	}
+}
+
+// Several upstreams take turns; one that is down costs nobody an answer, not even a form.
+func TestSeveralUpstreams(t *testing.T) {
+	t.Parallel()
+	one, two := newApp(t), newApp(t)
+	rig := gatewaytest.New(t, &gatewaytest.Options{Routes: fmt.Sprintf("\n  - {name: app, path: /, upstreams: [{url: %q}, {url: %q}, {url: %q}]}\n", one.URL, refusing(t), two.URL)})
+	b := rig.SignedIn(t, "/")
+	for n := range 30 {
+		r := b.Request(http.MethodGet, rig.URL+"/", nil, nil)
+		if n%2 == 0 {
+			r = b.Request(http.MethodPost, rig.URL+"/upload", bytes.NewReader(make([]byte, 1000)), map[string]string{"Origin": rig.URL, "Sec-Fetch-Site": "same-origin"})
+		}
+		got := b.Do(r)
+		if got.StatusCode != http.StatusOK || n%2 == 0 && !strings.Contains(got.Text, `"bytes":1000`) {
+			t.Fatalf("request %d: got %s %s, want 200", n, got.Status, got.Text)
+		}
+	}
+	if one.hits.Load() < 5 || two.hits.Load() < 5 {
+		t.Errorf("turns: got %d and %d of 31, want both", one.hits.Load(), two.hits.Load())
+	}
+	if status, state, checks := readyz(t, rig); status != http.StatusOK || state != "degraded" || checks["upstream app"] != "degraded" {
+		t.Errorf("readyz: got %d %q %v, want 200 and a degraded upstream", status, state, checks)
+	}
+}
+
+// DS-12: bodies of every kind arrive as they were sent.
+func TestBodies(t *testing.T) {
+	t.Parallel()
+	rig, a := appRig(t)
+	b := rig.SignedIn(t, "/")
+	cookie := rig.Cookie() + "=" + b.Cookies("localhost")[rig.Cookie()]
+	host := strings.TrimPrefix(rig.URL, "http://")
+	head := func(method, rest string) string {
+		return method + " /upload HTTP/1.1\r\nHost: " + host + "\r\nCookie: " + cookie + "\r\nOrigin: " + rig.URL + "\r\nSec-Fetch-Site: same-origin\r\n" + rest
+	}
+	for name, c := range map[string]struct{ text, want string }{
+		"POST without a body":  {head("POST", "Content-Length: 0\r\n\r\n"), `"bytes":0,"length":0,"method":"POST"`},
+		"POST without length":  {head("POST", "\r\n"), `"bytes":0,"length":0,"method":"POST"`},
+		"PATCH without a body": {head("PATCH", "\r\n"), `"bytes":0,"length":0,"method":"PATCH"`},
+		"PUT":                  {head("PUT", "Content-Length: 3\r\n\r\nabc"), `"bytes":3,"length":3,"method":"PUT"`},
+		"chunked":              {head("POST", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), `"bytes":5,"length":-1,"method":"POST"`},
+		"chunked and empty":    {head("POST", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), `"bytes":0,"length":-1,"method":"POST"`},
+		"DELETE with a body":   {head("DELETE", "Content-Length: 2\r\n\r\nxy"), `"bytes":2,"length":2,"method":"DELETE"`},
+		"GET with a body":      {head("GET", "Content-Length: 2\r\n\r\nxy"), `"bytes":2,"length":2,"method":"GET"`},
+		"PROPFIND with a body": {head("PROPFIND", "Content-Length: 2\r\n\r\nxy"), `"bytes":2,"length":2,"method":"PROPFIND"`},
+		"REPORT":               {head("REPORT", "\r\n"), `"bytes":0,"length":0,"method":"REPORT"`},
+		"a compressed body":    {head("POST", "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b"), `"bytes":2,"length":2,"method":"POST"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := rig.Raw(t, c.text); got.Status != http.StatusOK || !strings.Contains(got.Body, c.want) {
+				t.Errorf("got %s %s, want %s", got, got.Body, c.want)
+			}
+		})
+	}
+	if a.hits.Load() == 0 {
+		t.Error("nothing arrived")
+	}
+}
