@@ -21,6 +21,8 @@ const (
 	revokeWait = 800 * time.Millisecond
 	// maxForm bounds the forms that people send to endpoints of ours, in bytes.
 	maxForm = 64 << 10
+	// formWait is how long such a form may take to arrive.
+	formWait = 10 * time.Second
 )
 
 // signedOut travels through Logto in the sealed `state` of the end-session request.
@@ -86,10 +88,13 @@ func (f *Flow) signOutReturn(w http.ResponseWriter, r *http.Request) (ReturnPath
 
 // readForm reads a small form. Other content types give an empty one: the body is ignored.
 func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	connection := http.NewResponseController(w) // one that has no deadlines is a test's
+	_ = connection.SetReadDeadline(time.Now().Add(formWait))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
 	if err != nil {
-		return nil, errors.New("the form is larger than 64 KiB, or broke off")
+		return nil, errors.New("the form is larger than 64 KiB, broke off, or did not come in time")
 	}
+	_ = connection.SetReadDeadline(time.Time{})
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		return url.Values{}, nil

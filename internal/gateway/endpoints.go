@@ -71,6 +71,9 @@ func (g *generation) ours(w http.ResponseWriter, r *http.Request, target route.T
 	if target.Raw != target.Path {
 		return errNotFound
 	}
+	if r.Method != http.MethodPost { // forms are read
+		leaveUnread(w, r)
+	}
 	var out outcome
 	r = r.WithContext(context.WithValue(r.Context(), outcomeKey{}, &out))
 	g.own.ServeHTTP(w, r)
@@ -100,6 +103,7 @@ func (g *generation) healthz(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return &methodNotAllowed{allow: "GET, HEAD"}
 	}
+	leaveUnread(w, r)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)

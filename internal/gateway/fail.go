@@ -52,9 +52,7 @@ func (g *generation) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if a.proxy != "" {
 		h.Set("Proxy-Status", "portero; error="+a.proxy)
 	}
-	if r.Body != nil && r.ContentLength != 0 && r.ProtoMajor == 1 {
-		h.Set("Connection", "close") // a body that nobody reads
-	}
+	leaveUnread(w, r)
 	g.pages.Render(w, r, a.page)
 }
 
@@ -69,6 +67,14 @@ func causeOf(err error) error {
 		return deny.cause
 	}
 	return err
+}
+
+// leaveUnread is for answers of ours to a request whose body nobody reads. Over HTTP/1.1 the connection ends behind such
+// an answer: net/http would else wait for the body before it sends anything, for as long as the client likes.
+func leaveUnread(w http.ResponseWriter, r *http.Request) {
+	if r.Body != nil && r.ContentLength != 0 && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // reportsTrouble reports whether a page has a support line; those that only ask for a sign-in, and the one for

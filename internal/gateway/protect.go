@@ -48,6 +48,7 @@ func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarde
 		return route.ErrUnknownHost
 	}
 	if target.Asterisk {
+		leaveUnread(w, r)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
@@ -83,6 +84,7 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 		}
 		return nil
 	case guard.SignIn:
+		leaveUnread(w, r)
 		return g.flow.Challenge(w, r, g.returnPath(target))
 	}
 	return &denied{decision: decision, session: found.Session, cause: trouble}

@@ -144,24 +144,33 @@ func TestSecurityDeniedUpload(t *testing.T) {
 	t.Parallel()
 	f := newFront(t, gatewaytest.Options{})
 	tests := []struct {
-		name, method, lines string
-		cookie              string
+		name, method, target, lines, cookie string
+		status                              int
 	}{
-		{"DN-04 1 GB", "POST", "Content-Length: 1073741824\r\n", ""},
-		{"DN-04 1 GB, PUT", "PUT", "Content-Length: 1073741824\r\n", ""},
-		{"DN-04 chunked", "POST", "Transfer-Encoding: chunked\r\n", ""},
-		{"DN-04 waiting for leave", "POST", "Content-Length: 1073741824\r\nExpect: 100-continue\r\n", ""},
-		{"DN-04 a cookie that is no session", "POST", "Content-Length: 1073741824\r\n", f.Cookie() + "=x"},
-		{"DN-04 a page of ours that takes no body", "POST", "Content-Length: 1073741824\r\nAccept: text/html\r\n", ""},
+		{"DN-04 1 GB", "POST", "/app", "Content-Length: 1073741824\r\n", "", 401},
+		{"DN-04 1 GB, PUT", "PUT", "/app", "Content-Length: 1073741824\r\n", "", 401},
+		{"DN-04 a few bytes", "POST", "/app", "Content-Length: 10\r\n", "", 401},
+		{"DN-04 chunked", "POST", "/app", "Transfer-Encoding: chunked\r\n", "", 401},
+		{"DN-04 waiting for leave", "POST", "/app", "Content-Length: 1073741824\r\nExpect: 100-continue\r\n", "", 401},
+		{"DN-04 a cookie that is no session", "POST", "/app", "Content-Length: 1073741824\r\n", f.Cookie() + "=x", 401},
+		{"DN-04 a path that is refused", "POST", "/public/../x", "Content-Length: 10\r\n", "", 400},
+		{"DN-04 a method that is none", "FOO", "/public/x", "Content-Length: 10\r\n", "", 405},
+		{"DN-04 a navigation with a body", "GET", "/app", navigation + "Content-Length: 10\r\n", "", 302},
+		{"DN-04 a navigation with a chunked body", "GET", "/app", navigation + "Transfer-Encoding: chunked\r\n", "", 302},
+		{"DN-04 a page of ours", "GET", "/_portero/", navigation + "Content-Length: 10\r\n", "", 200},
+		{"DN-04 a redirect of ours", "GET", "/sign-in", navigation + "Content-Length: 10\r\n", "", 302},
+		{"DN-04 signed in already", "GET", "/sign-in", navigation + "Content-Length: 10\r\n", f.alice, 303},
+		{"DN-04 healthz", "GET", "/_portero/healthz", "Content-Length: 10\r\n", "", 200},
+		{"DN-04 about the gateway as a whole", "OPTIONS", "*", "Content-Length: 10\r\n", "", 204},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := f.Dial(t)
 			start := time.Now()
-			c.Send(f.head(tt.method, "/app", tt.cookie, tt.lines))
+			c.Send(f.head(tt.method, tt.target, tt.cookie, tt.lines))
 			a := c.Answer(tt.method)
-			if a.Status != http.StatusUnauthorized || time.Since(start) > 5*time.Second {
-				t.Errorf("got %s after %s, want 401 at once", a, time.Since(start))
+			if a.Status != tt.status || time.Since(start) > 5*time.Second {
+				t.Errorf("got %s after %s, want %d at once", a, time.Since(start), tt.status)
 			}
 			if len(a.Informational) != 0 {
 				t.Errorf("got %v before the answer, want nobody asked for the body", a.Informational)
