@@ -25,7 +25,7 @@ import (
 
 const (
 	// chromiumLife is how long one Chromium may run: generous, for a busy machine with two cores and the race detector.
-	chromiumLife = 5 * time.Minute
+	chromiumLife = 8 * time.Minute
 	// chromiumStep is how long one step of a person may take.
 	chromiumStep = time.Minute
 	// chromiumPace is how often a page is asked whether it is there yet.
@@ -166,7 +166,7 @@ func (c *Chromium) tab(t testing.TB, parent context.Context, look Look, options 
 	return b
 }
 
-// Theme makes the person prefer dark or light colours.
+// Theme makes the person prefer dark or light colours. Nobody here prefers motion: a picture shows what stays.
 func (b *Tab) Theme(dark bool) {
 	b.t.Helper()
 	theme := "light"
@@ -175,7 +175,7 @@ func (b *Tab) Theme(dark bool) {
 	}
 	b.do("choosing colours", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}},
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 		})
 		return err
 	}))
