@@ -93,7 +93,7 @@ func (g *generation) answerFor(r *http.Request, err error) answer {
 	var target *route.TargetError
 	var method *methodNotAllowed
 	var deny *denied
-	var up *unanswered
+	var up *upstream.Error
 	switch {
 	case errors.As(err, &problem):
 		p := problem.Page
@@ -117,7 +117,7 @@ func (g *generation) answerFor(r *http.Request, err error) answer {
 		base.ID, base.Status = page.BadRequest, http.StatusMethodNotAllowed
 		return answer{page: base, proxy: "http_request_denied", header: http.Header{"Allow": {method.allow}}}
 	case errors.Is(err, errNotFound), errors.Is(err, route.ErrNoRoute):
-		base.ID = page.NotFound
+		base.ID, base.App = page.NotFound, g.appOf(g.routeOf(from.Hostname(), "/"))
 		return answer{page: base, proxy: "http_request_denied"}
 	case errors.As(err, &deny):
 		return g.denial(r, deny, base)
@@ -219,19 +219,14 @@ func (g *generation) startOpen(r *http.Request, s *session.Session) bool {
 }
 
 // upstreamTrouble is the answer when the application behind did not give one.
-func (g *generation) upstreamTrouble(r *http.Request, u *unanswered, base page.Page) answer {
-	base.App, base.Support = g.appOf(u.route), g.supportOf(u.route)
+func (g *generation) upstreamTrouble(r *http.Request, e *upstream.Error, base page.Page) answer {
+	base.App, base.Support = g.appOf(e.Route), g.supportOf(e.Route)
 	base.Primary = &page.Action{URL: g.retry(r).String()}
 	base.AfterPost = r.Method != http.MethodGet && r.Method != http.MethodHead
 	base.SignedIn = telemetry.FromContext(r.Context()).Subject != ""
-	var e *upstream.Error
-	if !errors.As(u.err, &e) {
-		base.ID = page.AppUnavailable
-		return answer{page: base, proxy: "proxy_internal_error"}
-	}
 	switch e.Kind {
 	case upstream.Slow:
-		base.ID, base.Timeout = page.AppSlow, g.config.Routes[u.route.Index].Timeouts.ResponseHeader
+		base.ID, base.Timeout = page.AppSlow, e.Timeout
 	case upstream.BadRequest:
 		base.ID = page.BadRequest
 	case upstream.ForbiddenOrigin:

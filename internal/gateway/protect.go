@@ -76,13 +76,9 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 	decision := g.decide(r, rt, target, from, found, trouble)
 	switch decision.Outcome {
 	case guard.Allow:
-		err := g.proxies[rt.Index].Serve(w, r, upstream.Call{
+		return g.proxies[rt.Index].Serve(w, r, upstream.Call{
 			Target: target, From: from, Identity: decision.Identity, Session: found.Session, Since: since, AllowedOrigins: g.ownOrigin,
 		})
-		if err != nil {
-			return &unanswered{route: rt, err: err}
-		}
-		return nil
 	case guard.SignIn:
 		leaveUnread(w, r)
 		return g.flow.Challenge(w, r, g.returnPath(target))
@@ -144,16 +140,6 @@ type denied struct {
 func (d *denied) Error() string { return "denied: " + string(d.decision.Reason) }
 
 func (d *denied) Unwrap() error { return d.cause }
-
-// unanswered is the error for a request that was allowed and that its upstream did not answer.
-type unanswered struct {
-	route *route.Route
-	err   error
-}
-
-func (u *unanswered) Error() string { return u.err.Error() }
-
-func (u *unanswered) Unwrap() error { return u.err }
 
 // returnPath is where a person comes back to after signing in for a request.
 func (g *generation) returnPath(t route.Target) authflow.ReturnPath {
