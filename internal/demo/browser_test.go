@@ -20,7 +20,7 @@ type said struct {
 	ownPage, denied, otherAccount, goToStart, notFound string
 	badRequest, appGone, formNotSent, signInNewTab     string
 	signedIn, form, sent, framed, mailbox              string
-	nobody, failed                                     string
+	nobody, failed, byPortero                          string
 }
 
 var inEnglish = said{
@@ -32,7 +32,7 @@ var inEnglish = said{
 	goToStart: "Go to start", notFound: "There is nothing at this address",
 	badRequest: "This address cannot be opened", appGone: "Old application is not answering", formNotSent: "Your form has not been sent",
 	signInNewTab: "Sign in, new tab", signedIn: "You are signed in", sent: "What the form brought", framed: "Sign in to see this part", mailbox: "Mailbox",
-	form: "A form", nobody: "You are not signed in", failed: "Signing in could not be finished",
+	form: "A form", nobody: "You are not signed in", failed: "Signing in could not be finished", byPortero: "set by Portero",
 }
 
 var inSpanish = said{
@@ -44,7 +44,7 @@ var inSpanish = said{
 	goToStart: "Ir al inicio", notFound: "En esta dirección no hay nada",
 	badRequest: "No se puede abrir esta dirección", appGone: "Old application no responde", formNotSent: "El formulario no se ha enviado",
 	signInNewTab: "Iniciar sesión en otra pestaña", signedIn: "Ya has iniciado sesión", sent: "Lo que ha traído el formulario", framed: "Inicia sesión para ver esta parte", mailbox: "Buzón",
-	form: "Un formulario", nobody: "No has iniciado sesión", failed: "No se ha podido terminar el inicio de sesión",
+	form: "Un formulario", nobody: "No has iniciado sesión", failed: "No se ha podido terminar el inicio de sesión", byPortero: "puesta por Portero",
 }
 
 // visitor is a person in front of a demonstration: a tab to work in, and one with the mailbox.
@@ -104,6 +104,10 @@ func (v *visitor) landed(tab *gatewaytest.Tab, path, address string) {
 	if got := tab.Text("main dl dd"); got != address {
 		v.t.Errorf("the application was told %q, want %q", got, address)
 	}
+	row := `[...document.querySelectorAll('tbody tr')].map(e => [...e.children].map(e => e.textContent).join('|')).find(e => e.startsWith('X-Forwarded-Email|')) ?? ''`
+	if got, want := gatewaytest.Eval[string](tab, row), "X-Forwarded-Email|"+address+"|"+v.say.byPortero; got != want {
+		v.t.Errorf("the table of headers has %q, want %q", got, want)
+	}
 }
 
 // quiet checks that no page of a tab made the browser complain.
@@ -155,6 +159,10 @@ func TestChromium(t *testing.T) {
 	t.Run("with a keyboard alone", func(t *testing.T) {
 		t.Parallel()
 		keyboard(t, visit(t, c, start(t, demo.Config{}), inEnglish, gatewaytest.Look{}))
+	})
+	t.Run("who is denied uses another account", func(t *testing.T) {
+		t.Parallel()
+		otherAccount(t, visit(t, c, start(t, demo.Config{}), inEnglish, gatewaytest.Look{}))
 	})
 	t.Run("a frame whose session has ended signs in around it", func(t *testing.T) {
 		t.Parallel()
@@ -251,6 +259,15 @@ func page(n int) string { return fmt.Sprintf("/page/%d?n=%d", n, n) }
 
 func oneInteraction(t *testing.T, v *visitor) {
 	const address = "one@example.com"
+	// A page of the provider from a bookmark leads to a page that offers a sign-in.
+	v.Open(v.d.Addresses.Provider + "/sign-in")
+	v.AwaitHeading(v.say.nobody)
+	if got, want := v.URL(), v.at("/_portero/continue"); got != want {
+		t.Errorf("the provider sent a browser it does not know to %s, want %s", got, want)
+	}
+	v.ClickText(v.say.signIn)
+	v.AwaitHeading(v.say.askAddress)
+
 	tabs := []*gatewaytest.Tab{v.Tab}
 	for n := range 6 {
 		if n > 0 {
@@ -387,6 +404,34 @@ func keyboard(t *testing.T, v *visitor) {
 	v.tabTo(v.say.again)
 	v.Press("\r")
 	v.AwaitHeading(v.say.askAddress)
+	v.quiet()
+}
+
+func otherAccount(t *testing.T, v *visitor) {
+	const path, refused, welcome = "/admin/people?id=7", "somebody@example.com", "root@admin.example"
+	v.Open(v.at(path))
+	v.signIn(v.Tab, refused)
+	v.AwaitHeading(v.say.denied)
+	if got := v.Text("main"); !strings.Contains(got, refused) {
+		t.Errorf("the page does not say who is denied: %q", got)
+	}
+
+	// The page in the other language, and back.
+	v.ClickText("Español")
+	v.AwaitHeading(inSpanish.denied)
+	v.ClickText("English")
+	v.AwaitHeading(v.say.denied)
+	if got := v.URL(); got != v.at(path) {
+		t.Errorf("after the language switch: at %s, want %s", got, v.at(path))
+	}
+
+	v.ClickText(v.say.otherAccount)
+	v.signIn(v.Tab, welcome)
+	v.landed(v.Tab, path, welcome)
+
+	// The application's own link signs out without asking.
+	v.ClickText(v.say.signOut)
+	v.AwaitHeading(v.say.signedOut)
 	v.quiet()
 }
 

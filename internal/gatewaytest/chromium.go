@@ -48,9 +48,14 @@ type Chromium struct {
 func NewChromium(t testing.TB) *Chromium {
 	t.Helper()
 	profile := filepath.Join(t.TempDir(), "profile")
+	scratch, err := os.MkdirTemp("", "chromium") // short, since sockets are made in it
+	if err != nil {
+		t.Fatal(err)
+	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(chromiumPath(t)),
 		chromedp.UserDataDir(profile),
+		chromedp.Env("HOME="+scratch, "TMPDIR="+scratch), // nothing is left in the folders of who runs the test
 		chromedp.NoSandbox,
 		chromedp.DisableGPU,
 		chromedp.NoFirstRun,
@@ -70,10 +75,11 @@ func NewChromium(t testing.TB) *Chromium {
 		stopAlloc()
 		stop()
 		// Its children write for a moment after it has ended.
-		for end := time.After(10 * time.Second); os.RemoveAll(profile) != nil; {
+		for end := time.After(10 * time.Second); errors.Join(os.RemoveAll(profile), os.RemoveAll(scratch)) != nil; {
 			select {
 			case <-end:
-				return // the folder around it will say so
+				t.Errorf("Chromium's folders %s and %s cannot be removed", profile, scratch)
+				return
 			case <-time.After(50 * time.Millisecond):
 			}
 		}
