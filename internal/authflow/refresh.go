@@ -19,7 +19,8 @@ import (
 const (
 	refreshTimeout   = 10 * time.Second // one refresh, all its calls
 	refreshWait      = 5 * time.Second  // how long a request whose access token has run out waits for it
-	refreshRetry     = 5 * time.Second  // after Logto did not answer or denied, the first time
+	refreshAgain     = 2 * time.Second  // after Logto did not answer for the first time: a token that it has rotated meanwhile is good for 3 s
+	refreshRetry     = 5 * time.Second  // after Logto did not answer once more, or denied
 	refreshRetryMost = time.Minute      // and while it goes on
 )
 
@@ -270,11 +271,13 @@ func (f *Flow) retryLater(ctx context.Context, s *session.Session, refreshToken 
 		case n.UnreachableSince.IsZero() && !denied(n):
 			n.UnreachableSince = now
 		}
-		since := n.UnreachableSince
-		if since.IsZero() {
-			since = now
+		wait := refreshRetry
+		if since := n.UnreachableSince; since.Equal(now) {
+			wait = refreshAgain
+		} else if !since.IsZero() {
+			wait = min(max(refreshRetry, now.Sub(since)/4), refreshRetryMost)
 		}
-		n.RetryAt = now.Add(min(max(refreshRetry, now.Sub(since)/4), refreshRetryMost))
+		n.RetryAt = now.Add(wait)
 		if refreshToken != "" {
 			n.RefreshToken = refreshToken
 		}

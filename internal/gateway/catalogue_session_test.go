@@ -178,7 +178,9 @@ func TestCatalogueSessions(t *testing.T) {
 		{"SE-06 another's row for a key", func(t *testing.T) {
 			rig, store := keptStoreRig(t, "store: memory")
 			alice := rig.SignedIn(t, "/")
-			rig.Issuer.Do(func(i *gatewaytest.Issuer) { i.Person = map[string]any{"sub": "bob", "email": "bob@example.com", "email_verified": true, "sid": "sid-2"} })
+			rig.Issuer.Do(func(i *gatewaytest.Issuer) {
+				i.Person = map[string]any{"sub": "bob", "email": "bob@example.com", "email_verified": true, "sid": "sid-2"}
+			})
 			rig.SignedIn(t, "/")
 			bob, found, err := store.Store.Get(t.Context(), store.lastKey)
 			if err != nil || !found {

@@ -395,12 +395,12 @@ func TestRefreshBackOff(t *testing.T) {
 	if got := rig.Issuer.Calls("/oidc/token"); got != 2 {
 		t.Errorf("token calls of 50 requests at once: got %d, want the sign-in's and 1", got)
 	}
-	for range 4 {
+	for range 6 {
 		rig.Clock.Add(time.Second)
 		b.Get(rig.URL + "/")
 	}
-	if got := rig.Issuer.Calls("/oidc/token"); got != 2 {
-		t.Errorf("token calls four seconds later: got %d, want 2", got)
+	if got := rig.Issuer.Calls("/oidc/token"); got != 3 {
+		t.Errorf("token calls six seconds later: got %d, want 3: one more after two seconds, while a rotated token is still taken", got)
 	}
 	for range 20 * 60 {
 		rig.Clock.Add(time.Second)
