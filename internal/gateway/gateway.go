@@ -62,6 +62,7 @@ type Gateway struct {
 	tokenFile  string // written by us, removed at the end; "" none
 
 	reload   sync.Mutex
+	watcher  serve.Watcher
 	rewatch  chan struct{} // the list of watched files has changed
 	current  atomic.Pointer[generation]
 	serving  atomic.Bool
@@ -91,6 +92,7 @@ func New(cfg *config.Config, opts Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.current.Store(gen)
+	g.watcher.Learn(cfg.WatchedFiles())
 	g.metrics.BuildInfo(opts.Version, "")
 	g.metrics.Reloaded(true, g.now())
 	g.metrics.LiveConnections(g.live.Len)
@@ -123,9 +125,11 @@ func (g *Gateway) open(cfg *config.Config) error {
 	case cfg.Session.Store == config.StoreMemory:
 		g.store = memstore.New(memstore.Config{Now: g.opts.Now})
 	case cfg.Session.Store == config.StoreFile:
-		if g.store, err = filestore.Open(filestore.Config{Path: cfg.Session.File.Path, Now: g.opts.Now, Log: g.log}); err != nil {
+		store, err := filestore.Open(filestore.Config{Path: cfg.Session.File.Path, Now: g.opts.Now, Log: g.log})
+		if err != nil {
 			return fmt.Errorf("session.file.path: %w", err)
 		}
+		g.store = store
 	default:
 		return fmt.Errorf("session.store: %q is not available", cfg.Session.Store)
 	}

@@ -63,6 +63,7 @@ func (g *Gateway) swap() error {
 	}
 	g.current.Store(next)
 	before.close()
+	g.watcher.Learn(cfg.WatchedFiles())
 	if !slices.Equal(cfg.WatchedFiles(), before.config.WatchedFiles()) {
 		select {
 		case g.rewatch <- struct{}{}:
@@ -102,7 +103,7 @@ func (g *Gateway) watch(ctx context.Context) {
 		watching, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1)
 		go func() {
-			ended <- serve.WatchFiles(watching, g.config().WatchedFiles(), func() {
+			ended <- g.watcher.Watch(watching, g.config().WatchedFiles(), func() {
 				g.log.Info("a watched file has changed")
 				_ = g.Reload() // it has logged why
 			})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -22,25 +23,60 @@ const (
 	lookAnyway = 30 * time.Second
 )
 
-// WatchFiles calls changed, from one goroutine, whenever the content of one of
-// the files has changed, until ctx ends; then it returns nil. What counts is
+// Watcher remembers what files hold, so that no change is missed while one watch
+// ends and the next begins. The zero value knows nothing.
+type Watcher struct {
+	mu   sync.Mutex
+	seen map[string]string // :: file → digest of its content
+}
+
+// Learn takes what the files hold now as known, those that are not known yet. It
+// is for somebody who has just read them.
+func (w *Watcher) Learn(files []string) {
+	for _, f := range files {
+		sum, ok := digest(f)
+		w.mu.Lock()
+		if _, known := w.seen[f]; !known && ok {
+			w.remember(f, sum)
+		}
+		w.mu.Unlock()
+	}
+}
+
+func (w *Watcher) remember(file, sum string) {
+	if w.seen == nil {
+		w.seen = map[string]string{}
+	}
+	w.seen[file] = sum
+}
+
+// WatchFiles is Watch by a Watcher that takes what the files hold now as known.
+func WatchFiles(ctx context.Context, files []string, changed func()) error {
+	return new(Watcher).Watch(ctx, files, changed)
+}
+
+// Watch calls changed, from one goroutine, whenever the content of one of
+// the files has changed, until ctx ends; then it returns nil. A change since the
+// file became known counts, even if nobody watched meanwhile. What counts is
 // the content as read through all symbolic links, so the way Kubernetes swaps
 // its ..data link counts, and rewriting a file with what it held does not.
 // Files that are missing count once they appear. Where the system has no
 // watches left, files are compared every 30 seconds instead.
-func WatchFiles(ctx context.Context, files []string, changed func()) error {
-	w := &watch{files: files, seen: map[string]string{}, folders: map[string]bool{}}
+func (w *Watcher) Watch(ctx context.Context, files []string, changed func()) error {
+	x := &watch{files: files, known: w, folders: map[string]bool{}}
 	if notify, err := fsnotify.NewWatcher(); err == nil {
-		w.notify = notify
+		x.notify = notify
 		defer notify.Close()
 	}
-	w.follow() // before the first look, so that no change falls between them
-	w.compare()
+	x.follow() // before the first look, so that no change falls between them
+	if x.compare(true) {
+		changed()
+	}
 
 	var events chan fsnotify.Event
 	var errs chan error
-	if w.notify != nil {
-		events, errs = w.notify.Events, w.notify.Errors
+	if x.notify != nil {
+		events, errs = x.notify.Events, x.notify.Errors
 	}
 	anyway := time.NewTicker(lookAnyway)
 	defer anyway.Stop()
@@ -73,8 +109,8 @@ func WatchFiles(ctx context.Context, files []string, changed func()) error {
 		case <-anyway.C:
 		}
 		first = time.Time{}
-		w.follow()
-		if w.compare() {
+		x.follow()
+		if x.compare(false) {
 			changed()
 		}
 	}
@@ -83,8 +119,8 @@ func WatchFiles(ctx context.Context, files []string, changed func()) error {
 type watch struct {
 	files   []string
 	notify  *fsnotify.Watcher // nil: none to be had
-	seen    map[string]string // :: file → digest of its content, "" if unreadable
-	folders map[string]bool   // those watched
+	known   *Watcher
+	folders map[string]bool // those watched
 }
 
 // follow watches the folder of every file, and of what its links lead to, as
@@ -115,20 +151,23 @@ func (w *watch) follow() {
 	}
 }
 
-// compare reads all files and reports whether one differs from the last look.
-// A file that cannot be read now keeps its last digest: in the middle of a
-// swap there is nothing to load.
-func (w *watch) compare() bool {
+// compare reads all files and reports whether one differs from the last look. A
+// file that nobody has looked at yet has appeared, except in the first look. One
+// that cannot be read now keeps its last digest: in the middle of a swap there is
+// nothing to load.
+func (w *watch) compare(first bool) bool {
 	changed := false
 	for _, f := range w.files {
 		sum, ok := digest(f)
 		if !ok {
 			continue
 		}
-		if old, known := w.seen[f]; !known || old != sum {
-			w.seen[f] = sum
-			changed = true
+		w.known.mu.Lock()
+		if old, known := w.known.seen[f]; !known || old != sum {
+			w.known.remember(f, sum)
+			changed = changed || known || !first
 		}
+		w.known.mu.Unlock()
 	}
 	return changed
 }
