@@ -76,7 +76,8 @@ func (e *Event) fields(yield func(key, value string)) {
 type Config struct {
 	// File is opened for appending and created with mode 0600. Empty: no file.
 	File string
-	// Logger gets every event at level info, and an error when the file cannot be written. Nil: no logger.
+	// Logger gets every event at level info, those of requests that went their way at debug, and an error when the file
+	// cannot be written. Nil: no logger.
 	Logger *slog.Logger
 	// Now tells the time of an event. Nil: time.Now.
 	Now func() time.Time
@@ -127,14 +128,18 @@ func (l *Log) Record(ctx context.Context, e Event) {
 	if i := strings.IndexAny(e.Path, "?#"); i >= 0 {
 		e.Path = e.Path[:i]
 	}
-	if l.logger != nil && l.logger.Enabled(ctx, slog.LevelInfo) {
+	level := slog.LevelInfo
+	if e.Action == "decision" && e.Outcome != "deny" {
+		level = slog.LevelDebug // the access line of the same request says as much
+	}
+	if l.logger != nil && l.logger.Enabled(ctx, level) {
 		attrs := make([]slog.Attr, 0, 16)
 		e.fields(func(key, value string) {
 			if value != "" {
 				attrs = append(attrs, slog.String(key, printable(value)))
 			}
 		})
-		l.logger.LogAttrs(ctx, slog.LevelInfo, "audit", attrs...)
+		l.logger.LogAttrs(ctx, level, "audit", attrs...)
 	}
 	if !l.filed.Load() {
 		return

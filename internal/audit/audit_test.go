@@ -211,6 +211,26 @@ func TestQueryIsNeverWritten(t *testing.T) {
 	}
 }
 
+// The file has every event; the logger is told once of a request that went its way, by the access line.
+func TestRoutineDecisions(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	l, file := newLog(t, slog.New(slog.NewTextHandler(&out, nil)))
+	for _, outcome := range []string{"allow", "sign-in", "deny"} {
+		l.Record(t.Context(), audit.Event{Action: "decision", Outcome: outcome})
+	}
+	if got := strings.Count(out.String(), "msg=audit"); got != 1 || !strings.Contains(out.String(), "outcome=deny") {
+		t.Errorf("logger: got %d lines, want the denial alone\n%s", got, out.String())
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bytes.Count(data, []byte("\n")); got != 3 {
+		t.Errorf("file: got %d lines, want 3\n%s", got, data)
+	}
+}
+
 func TestLogger(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
