@@ -167,5 +167,15 @@ func (x *exchange) classify(err error) *Error {
 	if timedOut(err) {
 		return &Error{Kind: Slow, Cause: err}
 	}
-	return &Error{Kind: Unreachable, Cause: err}
+	return &Error{Kind: Unreachable, Cause: withoutAnswer(err)}
+}
+
+// withoutAnswer takes out of net/http's errors what they quote of a malformed answer: that is the application's, and
+// may be anybody's.
+func withoutAnswer(err error) error {
+	text := err.Error()
+	if at := strings.IndexByte(text, '"'); at > 0 && strings.Contains(text[:at], "malformed") {
+		return errors.New(strings.TrimRight(text[:at], ": "))
+	}
+	return err
 }
