@@ -291,9 +291,9 @@ func TestStreaming(t *testing.T) {
 		}()
 		pw.Write(make([]byte, 1<<20))
 		leave()
+		pw.CloseWithError(context.Canceled) // else the client waits for more to send
 		waitFor(t, "the application to notice", a.gone)
 		<-ended
-		pw.Close()
 	})
 }
 
