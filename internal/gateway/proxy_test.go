@@ -150,6 +150,29 @@ func TestSignOutEndsWhatIsOpen(t *testing.T) {
 	}
 }
 
+// WS-06: what has no end of its own does not outlive its session's absolute end.
+func TestSessionEndsWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	a := newApp(t)
+	clock := gatewaytest.NewClock()
+	clock.Add(-57 * time.Second) // a session of a minute has three seconds left
+	rig := gatewaytest.New(t, &gatewaytest.Options{Routes: a.routes, Session: "store: memory, lifetime: 1m, idle_timeout: 1m", Clock: clock})
+	b := rig.SignedIn(t, "/")
+	start := time.Now()
+	socket := dialSocket(t, rig, b, "/ws", nil)
+	events := b.Open(b.Request(http.MethodGet, rig.URL+"/events", nil, nil))
+	defer events.Body.Close()
+	if got := socket.closed(); got != 1008 {
+		t.Errorf("the WebSocket ended with %d, want 1008", got)
+	}
+	if _, err := io.ReadAll(events.Body); err == nil {
+		t.Error("the event stream ended as if it were complete")
+	}
+	if took := time.Since(start); took < time.Second || took > 5*time.Second {
+		t.Errorf("they ended after %s, want the session's three seconds", took)
+	}
+}
+
 // WS-09: every event arrives when it is sent, and the application learns when nobody listens any more.
 func TestEventStream(t *testing.T) {
 	t.Parallel()

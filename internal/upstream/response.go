@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // receive is the ReverseProxy's ModifyResponse: it takes out of an answer what
@@ -40,7 +41,17 @@ func (p *Proxy) receive(res *http.Response) error {
 		res.Body = &x.answer
 	}
 	x.idle.answering()
+	if s := x.call.Session; s != nil && !s.ExpiresAt.IsZero() && endless(res) {
+		x.over = time.AfterFunc(time.Until(s.ExpiresAt), func() { x.stop(ErrSessionEnded, statusPolicyViolation) })
+	}
 	return nil
+}
+
+// endless reports whether an answer goes on until somebody ends it. It counts as no use of its session, and does not
+// outlive it.
+func endless(res *http.Response) bool {
+	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+	return res.StatusCode == http.StatusSwitchingProtocols || strings.EqualFold(strings.Trim(kind, " \t"), "text/event-stream")
 }
 
 // clean takes out of an answer's head, an informational answer's or a trailer

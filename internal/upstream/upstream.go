@@ -259,7 +259,8 @@ type exchange struct {
 	request requestBody
 	answer  answerBody
 	idle    idleWatch
-	values  [6]string // of the forwarding headers
+	over    *time.Timer // the end of the session, for what has no end of its own; nil: none
+	values  [6]string   // of the forwarding headers
 	failure *Error
 
 	mu      sync.Mutex
@@ -286,6 +287,9 @@ func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{})
 // close lets nothing outlive the request.
 func (x *exchange) close() {
 	x.idle.stop()
+	if x.over != nil {
+		x.over.Stop()
+	}
 	x.request.closed.Store(true)
 	if x.request.remains(x.length) && !x.w.hijacked {
 		// net/http reads what is left of the body, before it answers or after. A
