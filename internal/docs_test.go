@@ -88,11 +88,7 @@ func TestConfigurationsInTheTextsLoad(t *testing.T) {
 
 // environment is KEY=VALUE of every PORTERO_ variable in a text.
 func environment(text string) []string {
-	var out []string
-	for _, pair := range regexp.MustCompile(`PORTERO_[A-Z_]+=[^\s"`+"`"+`\\]+`).FindAllString(text, -1) {
-		out = append(out, pair)
-	}
-	return out
+	return regexp.MustCompile(`PORTERO_[A-Z_]+=[^\s"`+"`"+`\\]+`).FindAllString(text, -1)
 }
 
 // The image's own variables and those of the example for containers make a configuration that needs no file.

@@ -160,10 +160,9 @@ type gateway struct {
 
 type setup struct {
 	upstream.Config
-	route   route.Route
-	call    func(*upstream.Call)
-	before  func(http.Header) // what the gateway sets on answers
-	trusted string
+	route  route.Route
+	call   func(*upstream.Call)
+	before func(http.Header) // what the gateway sets on answers
 }
 
 const cookieName = "__Host-portero"
