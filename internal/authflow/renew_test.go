@@ -18,10 +18,17 @@ import (
 	"portero/internal/session/memstore"
 )
 
-// A request that read its session before the last refresh ended gets what that one brought, and asks Logto nothing: a
-// newer token set is not renewed on behalf of an older one.
-func TestRenewOfAnOldSnapshot(t *testing.T) {
-	t.Parallel()
+// renewal is a session that is due, and what renews it.
+type renewal struct {
+	flow     *authflow.Flow
+	issuer   *gatewaytest.Issuer
+	sessions *session.Manager
+	clock    *gatewaytest.Clock
+	due      *session.Session
+}
+
+func newRenewal(t *testing.T) *renewal {
+	t.Helper()
 	ctx := t.Context()
 	clock, issuer := gatewaytest.NewClock(), gatewaytest.NewIssuer(t)
 	issuer.Do(func(i *gatewaytest.Issuer) { i.Now, i.AccessLife = clock.Now, 10*time.Minute })
@@ -84,17 +91,58 @@ func TestRenewOfAnOldSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-
 	clock.Add(11 * time.Minute)
-	renewed, err := flow.Renew(ctx, old)
-	if err != nil || renewed.AccessToken == old.AccessToken {
+	return &renewal{flow, issuer, sessions, clock, old}
+}
+
+// A request that read its session before the last refresh ended gets what that one brought, and asks Logto nothing.
+func TestRenewOfAnOldSnapshot(t *testing.T) {
+	t.Parallel()
+	x := newRenewal(t)
+	renewed, err := x.flow.Renew(t.Context(), x.due)
+	if err != nil || renewed.AccessToken == x.due.AccessToken {
 		t.Fatalf("the first refresh: got %v, want a new access token", err)
 	}
-	again, err := flow.Renew(ctx, old)
+	again, err := x.flow.Renew(t.Context(), x.due)
 	if err != nil || again.AccessToken != renewed.AccessToken || again.Version != renewed.Version {
 		t.Errorf("renewing the old snapshot: got %+v and %v, want what the first refresh brought", again, err)
 	}
-	if got := issuer.Calls("refresh_token"); got != 1 {
+	if got := x.issuer.Calls("refresh_token"); got != 1 {
 		t.Errorf("refreshes: got %d, want 1", got)
+	}
+}
+
+// What another process has renewed while this one asked Logto stays: a newer token set is never overwritten by an older
+// one. A record that merely moved, because it was used, takes what came.
+func TestRenewalMeetsAnother(t *testing.T) {
+	t.Parallel()
+	for _, another := range []bool{true, false} {
+		x := newRenewal(t)
+		moved := false
+		x.issuer.Do(func(i *gatewaytest.Issuer) {
+			i.EditAnswer = func(map[string]any) { // the answer is on its way
+				_, ok, err := x.sessions.Update(context.Background(), x.due, func(s *session.Session) {
+					s.RetryAt = time.Time{}
+					if another {
+						s.AccessToken, s.RefreshToken, s.AccessExpires = "newer-access", "newer-refresh", x.clock.Now().Add(time.Hour)
+					}
+				})
+				moved = ok && err == nil
+			}
+		})
+		got, err := x.flow.Renew(t.Context(), x.due)
+		if err != nil || !moved {
+			t.Fatalf("got %v, moved %t", err, moved)
+		}
+		if newer := got.RefreshToken == "newer-refresh" && got.AccessToken == "newer-access"; newer != another {
+			t.Errorf("another renewal %t: got the other's tokens %t", another, newer)
+		}
+		if got.AccessToken == x.due.AccessToken {
+			t.Errorf("another renewal %t: got the tokens of before", another)
+		}
+		there, err := x.sessions.Reload(t.Context(), x.due)
+		if err != nil || there.Session == nil || there.Session.AccessToken != got.AccessToken {
+			t.Errorf("another renewal %t: the store has other tokens than were returned (%v)", another, err)
+		}
 	}
 }

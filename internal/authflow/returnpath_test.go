@@ -33,6 +33,16 @@ func TestParseReturnPath(t *testing.T) {
 	}
 }
 
+// What leaves is what was checked, written anew: a byte that no path has leaves as its escape.
+func TestReturnPathIsWrittenAnew(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{`/a"b`: "/a%22b", "/<x>": "/%3Cx%3E", "/a{b}?q={c}": "/a%7Bb%7D?q={c}", "/a^b`c|d": "/a%5Eb%60c%7Cd"} {
+		if p, ok := authflow.ParseReturnPath(s); !ok || p.String() != want {
+			t.Errorf("ParseReturnPath(%q): got %q, %t, want %q, true", s, p, ok, want)
+		}
+	}
+}
+
 // FuzzParseReturnPath: wherever the result is resolved, it stays on the origin, and reading it again changes nothing.
 func FuzzParseReturnPath(f *testing.F) {
 	for _, s := range []string{

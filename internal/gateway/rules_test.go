@@ -373,3 +373,62 @@ func TestMetricsListenerHasNothingElse(t *testing.T) {
 		}
 	}
 }
+
+// held is a store whose next answer about markers waits, once it has been read.
+type held struct {
+	session.Store
+	arm     atomic.Bool
+	reached chan struct{}
+	release chan struct{}
+}
+
+func (s *held) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, error) {
+	at, err := s.Store.Marked(ctx, ms...)
+	if s.arm.CompareAndSwap(true, false) {
+		close(s.reached)
+		<-s.release
+	}
+	return at, err
+}
+
+// A request that read its session before a sign-out was answered, and goes on afterwards, is not served with it.
+func TestSignOutOvertakesALookup(t *testing.T) {
+	t.Parallel()
+	store := &held{Store: memstore.New(memstore.Config{}), reached: make(chan struct{}), release: make(chan struct{})}
+	rig := gatewaytest.New(t, &gatewaytest.Options{Gateway: gateway.Options{Store: store}})
+	b := rig.SignedIn(t, "/")
+	slow := twin(t, rig, b)
+	rig.Upstream.Forget()
+
+	store.arm.Store(true)
+	answer := make(chan *gatewaytest.Response, 1)
+	go func() { answer <- slow.Get(rig.URL + "/reports") }()
+	<-store.reached
+	out := b.Post(rig.URL+"/sign-out", nil)
+	close(store.release)
+	if out.StatusCode != http.StatusSeeOther {
+		t.Errorf("signing out: got %s, want 303", out.Status)
+	}
+	if got := <-answer; got.StatusCode == http.StatusOK || strings.Contains(got.Text, "the application") {
+		t.Errorf("the overtaken request: got %s %q, want no answer of the application", got.Status, got.Text)
+	}
+	if got := rig.Upstream.Requests(); len(got) != 0 {
+		t.Errorf("after the sign-out the upstream got %q", got)
+	}
+}
+
+// A form of ours is read as far as it can be one.
+func TestFormsAreBounded(t *testing.T) {
+	t.Parallel()
+	rig := gatewaytest.New(t, nil)
+	b := rig.SignedIn(t, "/")
+	if got := b.Post(rig.URL+"/sign-out", url.Values{"return_to": {"/" + strings.Repeat("a", 64<<10)}}); got.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("a form of more than 64 KiB: got %s, want 413", got.Status)
+	}
+	if got := b.Get(rig.URL + "/"); got.StatusCode != http.StatusOK {
+		t.Errorf("the session afterwards: got %s, want 200", got.Status)
+	}
+	if got := b.Post(rig.URL+"/sign-out", url.Values{"return_to": {"/" + strings.Repeat("a", 32<<10)}}); got.StatusCode != http.StatusSeeOther {
+		t.Errorf("a form of 32 KiB: got %s, want 303", got.Status)
+	}
+}

@@ -34,3 +34,10 @@ func DecodeRecord(plain []byte) (deadline time.Time, subject string, err error) 
 	}
 	return deadline, subject, err
 }
+
+// Decoded is how many sessions are kept decoded.
+func (m *Manager) Decoded() int {
+	m.cache.mu.RLock()
+	defer m.cache.mu.RUnlock()
+	return len(m.cache.slots)
+}

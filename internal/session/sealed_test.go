@@ -303,6 +303,9 @@ func TestCacheIsBoundedAndOnlySavesWork(t *testing.T) {
 			}
 		}
 	}
+	if got := s.Decoded(); got > 4 {
+		t.Errorf("sessions kept decoded: got %d, want at most 4", got)
+	}
 	// Warm lookups of one version share one snapshot; another version is another one.
 	c := cookies["person1"]
 	one, two := s.lookup(c).Session, s.lookup(c).Session
