@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -37,6 +38,14 @@ func TestScripts(t *testing.T) {
 				}
 				if got != want {
 					ts.Fatalf("got exit code %d, want %d", got, want)
+				}
+			},
+			"ends": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 2 {
+					ts.Fatalf("usage: ends FILE END")
+				}
+				if text, end := ts.ReadFile(args[0]), ts.ReadFile(args[1]); !strings.HasSuffix(text, "\n"+end) {
+					ts.Fatalf("%s does not end with %s:\n%s", args[0], args[1], text)
 				}
 			},
 		},
