@@ -260,8 +260,8 @@ func addrOf(s *serve.Server) net.Addr {
 	return s.Addr()
 }
 
-// Run serves until ctx ends, then shuts down: readiness turns first, after shutdown.delay no new request is taken, and
-// after shutdown.timeout at the latest everything ends. Listen has been called before.
+// Run serves until ctx ends, then shuts down: readiness turns first, after shutdown.delay no new request is taken and
+// WebSockets and event streams end, and after shutdown.timeout at the latest everything does. Listen has been called before.
 func (g *Gateway) Run(ctx context.Context) error {
 	servers := g.servers()
 	failed := make(chan error, len(servers))
@@ -325,9 +325,9 @@ func (g *Gateway) shutdown() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.Shutdown.Timeout)
 	defer cancel()
-	// Half of the time belongs to requests that end by themselves; then streams and upgraded connections are closed.
-	closing := time.AfterFunc(cfg.Shutdown.Timeout/2, func() { g.live.CloseAll() })
-	defer closing.Stop()
+	// The time belongs to requests that end by themselves. WebSockets and event streams do not, and their clients are
+	// better off at another process at once.
+	g.live.CloseEndless()
 	var wait sync.WaitGroup
 	errs := make([]error, len(g.servers()))
 	for i, s := range g.servers() {

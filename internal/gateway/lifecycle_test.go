@@ -80,6 +80,64 @@ func TestGracefulShutdown(t *testing.T) {
 	}
 }
 
+// What goes on until somebody ends it ends first, whosever it is; what ends by itself has the whole of shutdown.timeout.
+func TestShutdownEndsStreamsFirst(t *testing.T) {
+	t.Parallel()
+	a := newApp(t)
+	rig := gatewaytest.New(t, &gatewaytest.Options{Routes: a.routes, Shutdown: "timeout: 1m"})
+	b := rig.SignedIn(t, "/")
+	type upload struct {
+		path   string
+		body   *io.PipeWriter
+		answer chan *gatewaytest.Response
+	}
+	var uploads []upload
+	sockets, streams := map[string]*socket{}, map[string]io.Reader{}
+	for _, prefix := range []string{"", "/public"} {
+		sockets[prefix] = dialSocket(t, rig, b, prefix+"/ws", nil)
+		events := b.Open(b.Request(http.MethodGet, rig.URL+prefix+"/events", nil, nil))
+		defer events.Body.Close()
+		streams[prefix] = events.Body
+		pr, pw := io.Pipe()
+		u := upload{prefix + "/upload", pw, make(chan *gatewaytest.Response, 1)}
+		uploads = append(uploads, u)
+		arrived := a.hits.Load() + 1
+		go func() {
+			u.answer <- b.Do(b.Request(http.MethodPost, rig.URL+u.path, pr, map[string]string{"Origin": rig.URL, "Sec-Fetch-Site": "same-origin"}))
+		}()
+		pw.Write([]byte("first"))
+		eventually(t, u.path+" has arrived", func() bool { return a.hits.Load() == arrived })
+	}
+
+	start := time.Now()
+	stopped := make(chan struct{})
+	go func() { rig.Stop(t); close(stopped) }()
+	for prefix, s := range sockets {
+		if code := s.closed(); code != 1001 { // going away
+			t.Errorf("%s/ws: closed with %d, want 1001", prefix, code)
+		}
+	}
+	for prefix, events := range streams {
+		if _, err := io.ReadAll(events); err == nil {
+			t.Errorf("%s/events ended as if it were complete", prefix)
+		}
+	}
+	for range streams {
+		waitFor(t, "the application to notice that a stream is over", a.gone)
+	}
+	for _, u := range uploads {
+		u.body.Write([]byte(" second"))
+		u.body.Close()
+		if got := <-u.answer; got.StatusCode != http.StatusOK || !strings.Contains(got.Text, `"bytes":12`) {
+			t.Errorf("%s, which was under way: got %s %s", u.path, got.Status, got.Text)
+		}
+	}
+	<-stopped
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("shutting down took %s, want no longer than the uploads", took)
+	}
+}
+
 // The bound of a shutdown holds, whoever does not end.
 func TestShutdownKeepsItsBound(t *testing.T) {
 	t.Parallel()

@@ -6,10 +6,12 @@
 //
 // Invariants:
 //   - an entry's cancel function is called at most once, and is not called at
-//     all when its remove function came first;
+//     all when Remove came first;
 //   - a request that looked its session up before the session was ended and is
 //     added afterwards is cancelled all the same, if it is added with the Mark
-//     it took before the look-up: no request slips between the two.
+//     it took before the look-up: no request slips between the two;
+//   - an entry that turns out to be endless after CloseEndless is cancelled all
+//     the same.
 //
 // Adding and removing takes a lock of one shard and no map. Closing walks over
 // all entries: it happens when somebody signs out, adding happens every request.
@@ -34,7 +36,8 @@ type Registry struct {
 	shard    [shards]shard
 	live     atomic.Int64 // entries in the list
 	open     atomic.Int64 // entries that have not been removed, the ended ones included
-	draining atomic.Bool
+	draining atomic.Bool  // what is endless has no place any more
+	closed   atomic.Bool  // nothing has
 	drained  chan struct{}
 	once     sync.Once // closes drained
 
@@ -45,21 +48,24 @@ type Registry struct {
 
 type shard struct {
 	mu   sync.Mutex
-	head entry // the ring's fixed member
-	_    [40]byte
+	head Entry // the ring's fixed member
+	_    [24]byte
 }
 
-type entry struct {
-	next, prev        *entry // nil: not in the list
+// Entry is something that is being served. Registry.Add makes one.
+type Entry struct {
+	registry          *Registry
+	shard             *shard // guards what follows
+	next, prev        *Entry // nil: not in the list
 	key, sid, subject string
 	cancel            func()
-	removed           bool
+	endless, removed  bool
 }
 
 // ending names what was ended: exactly one field is set.
 type ending struct{ key, sid, subject string }
 
-func (e ending) covers(x *entry) bool {
+func (e ending) covers(x *Entry) bool {
 	return e.key != "" && e.key == x.key || e.sid != "" && e.sid == x.sid || e.subject != "" && e.subject == x.subject
 }
 
@@ -79,20 +85,21 @@ func New() *Registry {
 // Mark returns the present moment, to be taken before a session is looked up.
 func (r *Registry) Mark() Mark { return Mark(r.ended.Load() + 1) }
 
-// Add enters something that is served for a session until remove is called.
-// Empty words never match: what belongs to nobody is ended by CloseAll alone.
-// The cancel function may be called from any goroutine, from within Add too,
-// and may still be running when remove returns. It must not block for long and
-// must not call the registry.
-func (r *Registry) Add(key, sid, subject string, cancel func()) (remove func()) {
+// Add enters something that is served for a session until Remove is called.
+// Empty words never match: what belongs to nobody is ended by a shutdown alone.
+// The cancel function may be called from any goroutine, from within Add and
+// Endless too, and may still be running when Remove returns. It must not block
+// for long and must not add to the registry or end anything in it.
+func (r *Registry) Add(key, sid, subject string, cancel func()) *Entry {
 	return r.AddSince(0, key, sid, subject, cancel)
 }
 
 // AddSince is Add for somebody who looked the session up after taking since: if
 // the session was ended between then and now, cancel is called at once.
-func (r *Registry) AddSince(since Mark, key, sid, subject string, cancel func()) (remove func()) {
-	e := &entry{key: key, sid: sid, subject: subject, cancel: cancel}
+func (r *Registry) AddSince(since Mark, key, sid, subject string, cancel func()) *Entry {
+	e := &Entry{registry: r, key: key, sid: sid, subject: subject, cancel: cancel}
 	s := &r.shard[rand.Uint64()%shards]
+	e.shard = s
 	s.mu.Lock()
 	e.next, e.prev = s.head.next, &s.head
 	e.next.prev, s.head.next = e, e
@@ -102,34 +109,51 @@ func (r *Registry) AddSince(since Mark, key, sid, subject string, cancel func())
 
 	// The entry is in the list before the count of endings is read, and an
 	// ending is counted before the list is walked: one of the two sees the other.
-	if r.draining.Load() || since != 0 && r.ended.Load() != uint64(since)-1 && r.endedSince(since, e) {
-		if s.take(e) {
-			r.live.Add(-1)
-			cancel()
-		}
+	if r.closed.Load() || since != 0 && r.ended.Load() != uint64(since)-1 && r.endedSince(since, e) {
+		e.end()
 	}
-	return func() {
-		s.mu.Lock()
-		listed, first := s.unlink(e), !e.removed
-		e.removed = true
-		s.mu.Unlock()
-		if listed {
-			r.live.Add(-1)
-		}
-		if first && r.open.Add(-1) == 0 && r.draining.Load() {
-			r.once.Do(func() { close(r.drained) })
-		}
+	return e
+}
+
+// Endless says that the entry goes on until somebody ends it: a WebSocket, a
+// stream of events. CloseEndless ends it, at once if it has been called before.
+func (e *Entry) Endless() {
+	e.shard.mu.Lock()
+	e.endless = true
+	e.shard.mu.Unlock()
+	if e.registry.draining.Load() {
+		e.end()
 	}
 }
 
-// take takes an entry out of the list and reports whether it was there.
-func (s *shard) take(e *entry) bool {
+// Remove takes the entry out: it has ended by itself, or has done what its
+// cancel function began.
+func (e *Entry) Remove() {
+	r, s := e.registry, e.shard
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.unlink(e)
+	listed, first := s.unlink(e), !e.removed
+	e.removed = true
+	s.mu.Unlock()
+	if listed {
+		r.live.Add(-1)
+	}
+	if first && r.open.Add(-1) == 0 && r.closed.Load() {
+		r.once.Do(func() { close(r.drained) })
+	}
 }
 
-func (s *shard) unlink(e *entry) bool {
+// end cancels the entry unless somebody else does.
+func (e *Entry) end() {
+	e.shard.mu.Lock()
+	listed := e.shard.unlink(e)
+	e.shard.mu.Unlock()
+	if listed {
+		e.registry.live.Add(-1)
+		e.cancel()
+	}
+}
+
+func (s *shard) unlink(e *Entry) bool {
 	if e.next == nil {
 		return false
 	}
@@ -138,7 +162,7 @@ func (s *shard) unlink(e *entry) bool {
 	return true
 }
 
-func (r *Registry) endedSince(since Mark, e *entry) bool {
+func (r *Registry) endedSince(since Mark, e *Entry) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first, last := uint64(since)-1, r.ended.Load()
@@ -175,11 +199,20 @@ func (r *Registry) end(what ending) int {
 	return r.cancel(what.covers)
 }
 
+// CloseEndless ends what is endless, whosever it is, and from then on whatever
+// turns out to be so at once: the process is going down, and waits for what
+// ends by itself.
+func (r *Registry) CloseEndless() int {
+	r.draining.Store(true)
+	return r.cancel(func(e *Entry) bool { return e.endless })
+}
+
 // CloseAll ends everything, and from then on whatever is added at once: the
-// process is going down.
+// time of a shutdown is over.
 func (r *Registry) CloseAll() int {
 	r.draining.Store(true)
-	n := r.cancel(func(*entry) bool { return true })
+	r.closed.Store(true)
+	n := r.cancel(func(*Entry) bool { return true })
 	if r.open.Load() == 0 {
 		r.once.Do(func() { close(r.drained) })
 	}
@@ -190,11 +223,11 @@ func (r *Registry) CloseAll() int {
 // who added it: close frames have been sent, connections are closed.
 func (r *Registry) Drained() <-chan struct{} { return r.drained }
 
-// Draining reports whether CloseAll has been called. A cancel function that
-// asks can tell a shutdown from a sign-out.
+// Draining reports whether CloseEndless or CloseAll has been called. A cancel
+// function that asks can tell a shutdown from a sign-out.
 func (r *Registry) Draining() bool { return r.draining.Load() }
 
-func (r *Registry) cancel(match func(*entry) bool) int {
+func (r *Registry) cancel(match func(*Entry) bool) int {
 	var cancels []func()
 	for i := range r.shard {
 		s := &r.shard[i]

@@ -1,6 +1,7 @@
 package live_test
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -66,10 +67,11 @@ func TestClosing(t *testing.T) {
 func TestRemovedEntriesAreNotEnded(t *testing.T) {
 	t.Parallel()
 	r := live.New()
-	remove := r.Add("k", "s", "u", func() { t.Error("a removed entry was ended") })
-	remove()
-	remove()
-	if got := r.CloseSession("k") + r.CloseAll(); got != 0 || r.Len() != 0 {
+	e := r.Add("k", "s", "u", func() { t.Error("a removed entry was ended") })
+	e.Endless()
+	e.Remove()
+	e.Remove()
+	if got := r.CloseSession("k") + r.CloseEndless() + r.CloseAll(); got != 0 || r.Len() != 0 {
 		t.Errorf("got %d ended and %d left, want none", got, r.Len())
 	}
 }
@@ -97,11 +99,11 @@ func TestAddedAfterTheSessionEnded(t *testing.T) {
 			since := r.Mark()
 			tt.between(r)
 			ended := 0
-			remove := r.AddSince(since, "k", "s", "u", func() { ended++ })
+			e := r.AddSince(since, "k", "s", "u", func() { ended++ })
 			if got := ended == 1; got != tt.want {
 				t.Errorf("ended %d times, want ended: %v", ended, tt.want)
 			}
-			remove()
+			e.Remove()
 			if r.Len() != 0 {
 				t.Errorf("Len() = %d, want 0", r.Len())
 			}
@@ -121,6 +123,40 @@ func TestAnOldEndingDoesNotEndANewSession(t *testing.T) {
 	r.CloseSubject("u")
 	r.AddSince(r.Mark(), "k", "s", "u", func() { t.Error("ended by a sign-out before the look-up") })
 	r.Add("k2", "s", "u", func() { t.Error("ended by a sign-out before it was added") })
+}
+
+// What is endless ends first, and late comers too; what ends by itself goes on until CloseAll.
+func TestEndless(t *testing.T) {
+	t.Parallel()
+	r := live.New()
+	var got []string
+	add := func(key, name string) *live.Entry {
+		return r.Add(key, "", "", func() { got = append(got, name) })
+	}
+	add("k", "stream").Endless()
+	add("", "stream of nobody").Endless()
+	late := add("k", "answer that becomes a stream")
+	add("k", "download")
+	if r.CloseSession("other"); len(got) != 0 {
+		t.Errorf("a sign-out of somebody else ended %q", got)
+	}
+	if n := r.CloseEndless(); n != 2 || len(got) != 2 || !r.Draining() {
+		t.Errorf("got %q, counted %d, draining %v; want two streams and draining", got, n, r.Draining())
+	}
+	late.Endless()
+	late.Endless()
+	add("k", "new upload")
+	add("k", "new stream").Endless()
+	r.CloseEndless()
+	if want := []string{"answer that becomes a stream", "new stream"}; len(got) != 4 || !slices.Equal(got[2:], want) {
+		t.Errorf("afterwards: got %q, want %q behind the two", got, want)
+	}
+	if got := r.Len(); got != 2 {
+		t.Errorf("Len() = %d, want 2, the download and the upload", got)
+	}
+	if n := r.CloseAll(); n != 2 || r.Len() != 0 {
+		t.Errorf("CloseAll ended %d and left %d, want 2 and 0", n, r.Len())
+	}
 }
 
 func TestDraining(t *testing.T) {
@@ -149,7 +185,7 @@ func TestDrained(t *testing.T) {
 	}
 	r := live.New()
 	one, two := r.Add("k", "", "", func() {}), r.Add("", "", "", func() {})
-	one()
+	one.Remove()
 	if drained(r) {
 		t.Error("drained before CloseAll")
 	}
@@ -157,11 +193,11 @@ func TestDrained(t *testing.T) {
 	if drained(r) {
 		t.Error("drained while something is still being closed")
 	}
-	one()
+	one.Remove()
 	if drained(r) {
 		t.Error("removing twice counted twice")
 	}
-	two()
+	two.Remove()
 	if !drained(r) {
 		t.Error("not drained after everything was removed")
 	}
@@ -208,7 +244,7 @@ func BenchmarkAdd(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		cancel := func() {}
 		for pb.Next() {
-			r.AddSince(r.Mark(), "key", "sid", "subject", cancel)()
+			r.AddSince(r.Mark(), "key", "sid", "subject", cancel).Remove()
 		}
 	})
 }

@@ -209,6 +209,41 @@ func TestTheSessionEndsBeforeTheAnswer(t *testing.T) {
 	wait(t, up.closed, "the end of the upstream's connection")
 }
 
+// At a shutdown nothing endless begins any more; an answer that ends by itself does.
+func TestNothingEndlessBeginsAtAShutdown(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		request, answer, status string
+	}{
+		"a WebSocket":        {upgrading(), accepts, "503"},
+		"a stream":           {get("/"), "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", "503"},
+		"an ordinary answer": {get("/"), ok, "200"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			release := make(chan struct{})
+			up := listen(t, func(c net.Conn, in *bufio.Reader, _ string) bool {
+				<-release
+				io.WriteString(c, tt.answer)
+				return tt.answer == ok
+			})
+			registry := live.New()
+			g := start(t, setup{Config: upstream.Config{URLs: urls(up), Live: registry}})
+			c, in := g.dial(t)
+			io.WriteString(c, tt.request)
+			up.head(t)
+			registry.CloseEndless()
+			close(release)
+			if head, err := readHead(in); err != nil || head[9:12] != tt.status {
+				t.Errorf("got %.40q %v, want %s", head, err, tt.status)
+			}
+			wait(t, g.served, "the end of the request")
+			registry.CloseAll()
+			wait(t, registry.Drained(), "the registry's end")
+		})
+	}
+}
+
 // A sign-out between the look-up of the session and here counts.
 func TestTheSessionEndsBeforeTheRequestIsKnown(t *testing.T) {
 	t.Parallel()

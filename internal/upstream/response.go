@@ -41,10 +41,26 @@ func (p *Proxy) receive(res *http.Response) error {
 		res.Body = &x.answer
 	}
 	x.idle.answering()
-	if s := x.call.Session; s != nil && !s.ExpiresAt.IsZero() && endless(res) {
-		x.over = time.AfterFunc(time.Until(s.ExpiresAt), func() { x.stop(ErrSessionEnded, statusPolicyViolation) })
+	if endless(res) {
+		x.goesOn()
+		return x.Err() // a process that goes down begins nothing endless
 	}
 	return nil
+}
+
+// goesOn sees to it that what has no end of its own ends with its session, and first of all at a shutdown.
+func (x *exchange) goesOn() {
+	if s := x.call.Session; s != nil && !s.ExpiresAt.IsZero() {
+		x.over = time.AfterFunc(time.Until(s.ExpiresAt), func() { x.stop(ErrSessionEnded, statusPolicyViolation) })
+	}
+	registry := x.proxy.cfg.Live
+	if registry == nil {
+		return
+	}
+	if x.live == nil {
+		x.live = registry.Add("", "", "", x.end)
+	}
+	x.live.Endless()
 }
 
 // endless reports whether an answer goes on until somebody ends it. It counts as no use of its session, and does not

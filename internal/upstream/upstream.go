@@ -74,7 +74,8 @@ type Config struct {
 	OwnCookie func(name string) bool
 	// Headers strips and sets identity headers. Nil: strips only.
 	Headers *assertion.Set
-	// Live learns of every request that is served for a session. Nil: nobody does.
+	// Live learns of every request that is served for a session, and of every
+	// WebSocket and event stream. Nil: nobody does.
 	Live *live.Registry
 	// Log receives what nobody else could tell. Nil: slog.Default().
 	Log *slog.Logger
@@ -201,9 +202,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) error {
 	x.tell = telemetry.FromContext(r.Context())
 	defer x.close()
 	if s := c.Session; p.cfg.Live != nil && s != nil {
-		defer p.cfg.Live.AddSince(c.Since, s.Key, s.SID, s.Subject, x.end)()
-	} else if p.cfg.Live != nil && socket {
-		defer p.cfg.Live.Add("", "", "", x.end)()
+		x.live = p.cfg.Live.AddSince(c.Since, s.Key, s.SID, s.Subject, x.end)
 	}
 
 	// 4. Carry it.
@@ -259,6 +258,7 @@ type exchange struct {
 	request requestBody
 	answer  answerBody
 	idle    idleWatch
+	live    *live.Entry // nil: nobody's, and not endless as far as is known
 	over    *time.Timer // the end of the session, for what has no end of its own; nil: none
 	values  [6]string   // of the forwarding headers
 	failure *Error
@@ -286,6 +286,9 @@ func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{})
 
 // close lets nothing outlive the request.
 func (x *exchange) close() {
+	if x.live != nil {
+		x.live.Remove()
+	}
 	x.idle.stop()
 	if x.over != nil {
 		x.over.Stop()
