@@ -91,6 +91,8 @@ func (b *bounded) Handle(ctx context.Context, r slog.Record) error {
 			see(a.Value.String())
 		case slog.KindAny, slog.KindGroup, slog.KindLogValuer:
 			short = false // of unknown size
+		case slog.KindDuration:
+			short = false // to be written as people write it
 		}
 		return short
 	})
@@ -126,8 +128,10 @@ func (c *cutter) attr(a slog.Attr) slog.Attr {
 		a.Value = slog.GroupValue(cut...)
 	case slog.KindAny:
 		a.Value = c.any(a.Value)
+	case slog.KindDuration: // which JSON would give in nanoseconds
+		a.Value = slog.StringValue(c.string(a.Value.Duration().String()))
 	default:
-		c.left -= 32 // numbers, times, durations
+		c.left -= 32 // numbers, times
 	}
 	return a
 }

@@ -172,6 +172,23 @@ func TestOneLongAttributeIsCutAtTwoKiB(t *testing.T) {
 	}
 }
 
+func TestDurationsReadAsPeopleWriteThem(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"json", "text"} {
+		var out bytes.Buffer
+		log := telemetry.NewLogger(telemetry.LogConfig{Writer: &out, Format: format})
+		log.With("given", 90*time.Second).Info("m", "delay", time.Second, slog.Group("g", "in", 1500*time.Millisecond))
+		for _, want := range []string{"1m30s", "1s", "1.5s"} {
+			if got := out.String(); !strings.Contains(got, want) {
+				t.Errorf("%s: got %s, want %s in it", format, got, want)
+			}
+		}
+		if strings.Contains(out.String(), "00000") {
+			t.Errorf("%s: got nanoseconds: %s", format, out.String())
+		}
+	}
+}
+
 func TestLevelCanBeChanged(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
