@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,89 +9,14 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"portero/internal/gateway"
 	"portero/internal/gatewaytest"
 	"portero/internal/session"
-	"portero/internal/session/memstore"
 )
 
 // The cases of the catalogue about sessions (SE) and signing out (SO), by id.
-
-// keptStore is a session store that counts what is written and can hand out other rows than it holds.
-type keptStore struct {
-	session.Store
-	creates, touches, deletes, consumes, updates, marks atomic.Int64
-
-	mu      sync.Mutex
-	bend    func(session.Row) session.Row // nil: rows are as they are
-	lastKey string
-}
-
-func (w *keptStore) Create(ctx context.Context, row session.Row) error {
-	w.creates.Add(1)
-	w.mu.Lock()
-	w.lastKey = row.Key
-	w.mu.Unlock()
-	return w.Store.Create(ctx, row)
-}
-
-func (w *keptStore) Get(ctx context.Context, key string) (session.Row, bool, error) {
-	row, found, err := w.Store.Get(ctx, key)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if found && w.bend != nil {
-		row = w.bend(row)
-	}
-	return row, found, err
-}
-
-func (w *keptStore) Update(ctx context.Context, row session.Row, was uint64) (bool, error) {
-	w.updates.Add(1)
-	return w.Store.Update(ctx, row, was)
-}
-
-func (w *keptStore) Touch(ctx context.Context, key string, at time.Time) (bool, error) {
-	w.touches.Add(1)
-	return w.Store.Touch(ctx, key, at)
-}
-
-func (w *keptStore) Delete(ctx context.Context, key string) (bool, error) {
-	w.deletes.Add(1)
-	return w.Store.Delete(ctx, key)
-}
-
-func (w *keptStore) Consume(ctx context.Context, mark string, keep time.Duration) (bool, time.Time, error) {
-	w.consumes.Add(1)
-	return w.Store.Consume(ctx, mark, keep)
-}
-
-func (w *keptStore) Mark(ctx context.Context, m session.Marker, keep time.Duration) (time.Time, error) {
-	w.marks.Add(1)
-	return w.Store.Mark(ctx, m, keep)
-}
-
-// writes counts everything that changed the store.
-func (w *keptStore) writes() int64 {
-	return w.creates.Load() + w.touches.Load() + w.deletes.Load() + w.consumes.Load() + w.updates.Load() + w.marks.Load()
-}
-
-func (w *keptStore) bendWith(f func(session.Row) session.Row) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.bend = f
-}
-
-// keptStoreRig is a rig with a clock over a store that is watched.
-func keptStoreRig(t testing.TB, settings string) (*gatewaytest.Rig, *keptStore) {
-	t.Helper()
-	clock := gatewaytest.NewClock()
-	store := &keptStore{Store: memstore.New(memstore.Config{Now: clock.Now})}
-	return gatewaytest.New(t, &gatewaytest.Options{Clock: clock, Session: settings, Gateway: gateway.Options{Store: store}}), store
-}
 
 // wantDenied fails the test unless the browser has no session any more, and the application sees nothing of the request.
 func wantDenied(t testing.TB, rig *gatewaytest.Rig, b *gatewaytest.Browser) {
@@ -154,7 +78,7 @@ func TestCatalogueSessions(t *testing.T) {
 		}},
 		{"SE-04 unreadable session", func(t *testing.T) {
 			for _, body := range []string{"", "x", "{}", `{"Subject":"root"}`, strings.Repeat("\x00", 500), "\x01\x02\x03"} {
-				rig, store := keptStoreRig(t, "store: memory")
+				rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
 				b := rig.SignedIn(t, "/")
 				store.bendWith(func(r session.Row) session.Row { r.Body = []byte(body); r.Version++; return r })
 				r := b.Get(rig.URL + "/")
@@ -169,14 +93,14 @@ func TestCatalogueSessions(t *testing.T) {
 		}},
 		{"SE-05 hostile store content", func(t *testing.T) {
 			for _, body := range []string{strings.Repeat("[", 100000), strings.Repeat("a", 10<<20)} {
-				rig, store := keptStoreRig(t, "store: memory")
+				rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
 				b := rig.SignedIn(t, "/")
 				store.bendWith(func(r session.Row) session.Row { r.Body = []byte(body); r.Version += 1 << 60; return r })
 				wantDenied(t, rig, b)
 			}
 		}},
 		{"SE-06 another's row for a key", func(t *testing.T) {
-			rig, store := keptStoreRig(t, "store: memory")
+			rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
 			alice := rig.SignedIn(t, "/")
 			rig.Issuer.Do(func(i *gatewaytest.Issuer) {
 				i.Person = map[string]any{"sub": "bob", "email": "bob@example.com", "email_verified": true, "sid": "sid-2"}
@@ -192,7 +116,7 @@ func TestCatalogueSessions(t *testing.T) {
 			wantDenied(t, rig, alice)
 		}},
 		{"SE-07 idle and absolute end", func(t *testing.T) {
-			rig, _ := keptStoreRig(t, "store: memory, lifetime: 3h, idle_timeout: 30m")
+			rig, _ := storeRig(t, gatewaytest.Options{Session: "store: memory, lifetime: 3h, idle_timeout: 30m"})
 			b := rig.SignedIn(t, "/")
 			for range 8 { // in use all the time
 				rig.Clock.Add(20 * time.Minute)
@@ -208,7 +132,7 @@ func TestCatalogueSessions(t *testing.T) {
 			wantDenied(t, rig, b)
 		}},
 		{"SE-08 hostile ids", func(t *testing.T) {
-			rig, store := keptStoreRig(t, "store: memory")
+			rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
 			asked := 0
 			store.bendWith(func(r session.Row) session.Row { asked++; return r })
 			for _, id := range []string{"%n%s", "../../x", "*", "\\r\\nFLUSHALL", strings.Repeat("a", 8<<10), "ñandú", chosen[:42], chosen + "A", chosen[:42] + "+", "x\ty"} {
@@ -222,7 +146,7 @@ func TestCatalogueSessions(t *testing.T) {
 			}
 		}},
 		{"SE-09 resurrection by a slow answer", func(t *testing.T) {
-			rig, _ := keptStoreRig(t, "store: memory")
+			rig, _ := storeRig(t, gatewaytest.Options{Session: "store: memory"})
 			b := rig.SignedIn(t, "/")
 			old := twin(t, rig, b)
 			reached, release := make(chan struct{}), make(chan struct{})
@@ -244,7 +168,7 @@ func TestCatalogueSessions(t *testing.T) {
 			}
 		}},
 		{"SE-10 resurrection by a WebSocket", func(t *testing.T) {
-			rig, _ := keptStoreRig(t, "store: memory")
+			rig, _ := storeRig(t, gatewaytest.Options{Session: "store: memory"})
 			b := rig.SignedIn(t, "/")
 			old := twin(t, rig, b)
 			rig.Upstream.Answer = func(string) string {
@@ -268,7 +192,7 @@ func TestCatalogueSessions(t *testing.T) {
 			wantDenied(t, rig, old)
 		}},
 		{"SE-11 resurrection by a refresh", func(t *testing.T) {
-			rig, _ := keptStoreRig(t, "store: memory")
+			rig, _ := storeRig(t, gatewaytest.Options{Session: "store: memory"})
 			b := rig.SignedIn(t, "/")
 			old := twin(t, rig, b)
 			reached, release := make(chan struct{}), make(chan struct{})
@@ -297,7 +221,7 @@ func TestCatalogueSessions(t *testing.T) {
 			eventually(t, "the refresh token is revoked", func() bool { return len(rig.Issuer.Revoked()) > 0 })
 		}},
 		{"SE-12 the store cannot write", func(t *testing.T) {
-			rig, store := faultyRig(t, gatewaytest.Options{})
+			rig, store := storeRig(t, gatewaytest.Options{})
 			b := rig.SignedIn(t, "/")
 			store.forgets.Store(true)
 			rig.Clock.Add(2 * time.Minute)
@@ -308,7 +232,7 @@ func TestCatalogueSessions(t *testing.T) {
 			}
 		}},
 		{"SE-13 a hundred requests at once", func(t *testing.T) {
-			rig, store := keptStoreRig(t, "store: memory")
+			rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
 			b := rig.SignedIn(t, "/")
 			rig.Clock.Add(2 * time.Minute)
 			before := store.writes()
@@ -326,7 +250,7 @@ func TestCatalogueSessions(t *testing.T) {
 			}
 		}},
 		{"anonymous requests write nothing", func(t *testing.T) {
-			rig, store := keptStoreRig(t, "store: memory")
+			rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
 			b := rig.Browser(t)
 			back := atLogto(t, rig, b, rig.URL+"/")
 			stranger := rig.Browser(t)

@@ -1,20 +1,14 @@
 package gateway_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"portero/internal/gateway"
 	"portero/internal/gatewaytest"
-	"portero/internal/session"
-	"portero/internal/session/memstore"
 )
 
 // readyz is what readiness says: the state, and that of every check by name.
@@ -79,121 +73,17 @@ func TestLogtoDownAtStart(t *testing.T) {
 	}
 }
 
-// faulty is a store that fails or hangs when a test wants it to.
-type faulty struct {
-	session.Store
-	fails, hangs, forgets atomic.Bool // forgets: writing fails, reading works
-}
-
-var errDisk = errors.New("canary-disk-detail")
-
-func (f *faulty) trouble(ctx context.Context, writing bool) error {
-	if f.hangs.Load() {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	if f.fails.Load() || writing && f.forgets.Load() {
-		return errDisk
-	}
-	return nil
-}
-
-func (f *faulty) Create(ctx context.Context, row session.Row) error {
-	if err := f.trouble(ctx, true); err != nil {
-		return err
-	}
-	return f.Store.Create(ctx, row)
-}
-
-func (f *faulty) Get(ctx context.Context, key string) (session.Row, bool, error) {
-	if err := f.trouble(ctx, false); err != nil {
-		return session.Row{}, false, err
-	}
-	return f.Store.Get(ctx, key)
-}
-
-func (f *faulty) Update(ctx context.Context, row session.Row, was uint64) (bool, error) {
-	if err := f.trouble(ctx, true); err != nil {
-		return false, err
-	}
-	return f.Store.Update(ctx, row, was)
-}
-
-func (f *faulty) Touch(ctx context.Context, key string, at time.Time) (bool, error) {
-	if err := f.trouble(ctx, true); err != nil {
-		return false, err
-	}
-	return f.Store.Touch(ctx, key, at)
-}
-
-func (f *faulty) Delete(ctx context.Context, key string) (bool, error) {
-	if err := f.trouble(ctx, true); err != nil {
-		return false, err
-	}
-	return f.Store.Delete(ctx, key)
-}
-
-func (f *faulty) Consume(ctx context.Context, mark string, keep time.Duration) (bool, time.Time, error) {
-	if err := f.trouble(ctx, true); err != nil {
-		return false, time.Time{}, err
-	}
-	return f.Store.Consume(ctx, mark, keep)
-}
-
-func (f *faulty) Mark(ctx context.Context, m session.Marker, keep time.Duration) (time.Time, error) {
-	if err := f.trouble(ctx, true); err != nil {
-		return time.Time{}, err
-	}
-	return f.Store.Mark(ctx, m, keep)
-}
-
-func (f *faulty) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, error) {
-	if err := f.trouble(ctx, false); err != nil {
-		return nil, err
-	}
-	return f.Store.Marked(ctx, ms...)
-}
-
-func (f *faulty) List(ctx context.Context, filter session.Filter, cursor string, limit int) ([]session.Row, string, error) {
-	if err := f.trouble(ctx, false); err != nil {
-		return nil, "", err
-	}
-	return f.Store.List(ctx, filter, cursor, limit)
-}
-
-func (f *faulty) Now(ctx context.Context) (time.Time, error) {
-	if err := f.trouble(ctx, false); err != nil {
-		return time.Time{}, err
-	}
-	return f.Store.Now(ctx)
-}
-
-func (f *faulty) Ping(ctx context.Context) error {
-	if err := f.trouble(ctx, false); err != nil {
-		return err
-	}
-	return f.Store.Ping(ctx)
-}
-
-func faultyRig(t *testing.T, o gatewaytest.Options) (*gatewaytest.Rig, *faulty) {
-	t.Helper()
-	o.Clock = gatewaytest.NewClock()
-	store := &faulty{Store: memstore.New(memstore.Config{Now: o.Clock.Now})}
-	o.Gateway = gateway.Options{Store: store}
-	return gatewaytest.New(t, &o), store
-}
-
 // SR-01, SR-02: without the store nobody gets in anywhere that is protected, whatever they bring, and nobody is
 // signed out; what is public goes on; everything is back when the store is.
 func TestStoreDown(t *testing.T) {
 	t.Parallel()
-	for name, set := range map[string]func(*faulty, bool){
-		"failing": func(f *faulty, on bool) { f.fails.Store(on) },
-		"hanging": func(f *faulty, on bool) { f.hangs.Store(on) },
+	for name, set := range map[string]func(*watchedStore, bool){
+		"failing": func(s *watchedStore, on bool) { s.fails.Store(on) },
+		"hanging": func(s *watchedStore, on bool) { s.hangs.Store(on) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rig, store := faultyRig(t, gatewaytest.Options{})
+			rig, store := storeRig(t, gatewaytest.Options{})
 			b := rig.SignedIn(t, "/")
 			set(store, true)
 			seen := len(rig.Upstream.Requests())
@@ -261,7 +151,7 @@ func TestStoreDown(t *testing.T) {
 // A store that fails in the middle of a sign-in makes no session, and the person is not lost.
 func TestStoreDownAtCallback(t *testing.T) {
 	t.Parallel()
-	rig, store := faultyRig(t, gatewaytest.Options{})
+	rig, store := storeRig(t, gatewaytest.Options{})
 	b := rig.Browser(t)
 	atLogto := b.Get(rig.URL + "/wanted")
 	back := b.Get(atLogto.Location())
@@ -295,7 +185,7 @@ func TestStoreDownAtCallback(t *testing.T) {
 // SR-02: requests do not pile up behind a store that hangs, and one that flaps lets nobody in who was signed out.
 func TestStoreHangsUnderLoad(t *testing.T) {
 	t.Parallel()
-	rig, store := faultyRig(t, gatewaytest.Options{})
+	rig, store := storeRig(t, gatewaytest.Options{})
 	b := rig.SignedIn(t, "/")
 	store.hangs.Store(true)
 	start := time.Now()
@@ -328,7 +218,7 @@ func TestStoreDownAtRefresh(t *testing.T) {
 	t.Parallel()
 	issuer := gatewaytest.NewIssuer(t)
 	issuer.Do(func(i *gatewaytest.Issuer) { i.AccessLife = quick })
-	rig, store := faultyRig(t, gatewaytest.Options{Issuer: issuer})
+	rig, store := storeRig(t, gatewaytest.Options{Issuer: issuer})
 	b := rig.SignedIn(t, "/")
 	rig.Clock.Add(quick)
 	store.forgets.Store(true)

@@ -18,48 +18,11 @@ import (
 	"portero/internal/session/memstore"
 )
 
-// writes counts what is written to a store.
-type writes struct {
-	session.Store
-	n atomic.Int64
-}
-
-func (s *writes) Create(ctx context.Context, row session.Row) error {
-	s.n.Add(1)
-	return s.Store.Create(ctx, row)
-}
-
-func (s *writes) Update(ctx context.Context, row session.Row, was uint64) (bool, error) {
-	s.n.Add(1)
-	return s.Store.Update(ctx, row, was)
-}
-
-func (s *writes) Touch(ctx context.Context, key string, at time.Time) (bool, error) {
-	s.n.Add(1)
-	return s.Store.Touch(ctx, key, at)
-}
-
-func (s *writes) Delete(ctx context.Context, key string) (bool, error) {
-	s.n.Add(1)
-	return s.Store.Delete(ctx, key)
-}
-
-func (s *writes) Consume(ctx context.Context, mark string, keep time.Duration) (bool, time.Time, error) {
-	s.n.Add(1)
-	return s.Store.Consume(ctx, mark, keep)
-}
-
-func (s *writes) Mark(ctx context.Context, m session.Marker, keep time.Duration) (time.Time, error) {
-	s.n.Add(1)
-	return s.Store.Mark(ctx, m, keep)
-}
-
 // Nobody who is not signed in writes anything to the store, whatever they ask for; but a callback that brings an attempt
 // of ours is remembered, once.
 func TestAnonymousRequestsWriteNothing(t *testing.T) {
 	t.Parallel()
-	store := &writes{Store: memstore.New(memstore.Config{})}
-	rig := gatewaytest.New(t, &gatewaytest.Options{Gateway: gateway.Options{Store: store}})
+	rig, store := storeRig(t, gatewaytest.Options{})
 	token := strings.Repeat("A", 43)
 
 	sent := rig.Browser(t).Get(rig.URL + "/wiki") // an attempt of somebody else
@@ -97,7 +60,7 @@ func TestAnonymousRequestsWriteNothing(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			before := store.n.Load()
+			before := store.writes()
 			b := rig.Browser(t)
 			if tt.cookie != "" {
 				b.SetCookie("localhost", rig.Cookie(), tt.cookie)
@@ -109,7 +72,7 @@ func TestAnonymousRequestsWriteNothing(t *testing.T) {
 			for range 3 {
 				b.Do(b.Request(method, rig.URL+tt.target, nil, tt.header))
 			}
-			if got := store.n.Load() - before; got != 0 {
+			if got := store.writes() - before; got != 0 {
 				t.Errorf("writes: got %d, want 0", got)
 			}
 		})
@@ -117,11 +80,11 @@ func TestAnonymousRequestsWriteNothing(t *testing.T) {
 
 	rig.Issuer.Do(func(i *gatewaytest.Issuer) { i.AuthError = "access_denied" })
 	b := rig.Browser(t)
-	before := store.n.Load()
+	before := store.writes()
 	back = b.Get(b.Get(rig.URL + "/wiki").Location()).Location()
 	b.Get(back)
 	b.Get(back)
-	if got := store.n.Load() - before; got != 1 {
+	if got := store.writes() - before; got != 1 {
 		t.Errorf("writes for an attempt of ours that came back twice: got %d, want 1", got)
 	}
 }
