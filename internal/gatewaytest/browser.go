@@ -55,6 +55,8 @@ func NewBrowser(t testing.TB, dial map[string]string) *Browser {
 		},
 		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, // certificates of tests are of no authority
 		DisableCompression: true,
+		// A body that is announced waits for the word, as curl's does.
+		ExpectContinueTimeout: 10 * time.Second,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &Browser{
