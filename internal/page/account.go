@@ -36,19 +36,18 @@ type accountView struct {
 	EndURL, End                 string
 	Sessions                    []sessionView
 	Others                      *button
-	Learned                     []learnedView
+	Learned                     template.HTML // the rows of the list. Empty: the section is absent
 }
 
 type sessionView struct {
-	Device, Mark, ID string
-	Used             template.HTML
-	Says             string // accessible name of (End). Empty: no button
+	Device, Used template.HTML
+	ID           string
+	Says         string // accessible name of (End). Empty: no button
 }
 
-type learnedView struct {
-	Label string
-	Value template.HTML
-}
+// escaped is text within the elements that account writes itself: as with markup, the template would take longer over
+// them than over all the rest.
+func escaped(text string) template.HTML { return template.HTML(template.HTMLEscapeString(text)) }
 
 // account lists this session first, then the others, newest use first.
 func (s *Set) account(a *Account, lang string) *accountView {
@@ -69,9 +68,9 @@ func (s *Set) account(a *Account, lang string) *accountView {
 		if device == "" {
 			device = c.unknownBrowser
 		}
-		row := sessionView{Device: device}
+		row := sessionView{Device: "<strong>" + escaped(device) + "</strong>"}
 		if one.This {
-			row.Mark = c.thisDevice
+			row.Device += ` <span class="mark">` + escaped(c.thisDevice) + "</span>"
 		}
 		var used []span
 		for _, p := range s.notes[lang].used {
@@ -106,7 +105,7 @@ func (s *Set) account(a *Account, lang string) *accountView {
 		if item.Label == "email" {
 			value = addressSpan(value.Value)
 		}
-		v.Learned = append(v.Learned, learnedView{label, markup([]span{value})})
+		v.Learned += "<div><dt>" + escaped(label) + "</dt><dd>" + markup([]span{value}) + "</dd></div>\n"
 	}
 	return v
 }

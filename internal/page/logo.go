@@ -136,23 +136,28 @@ type logoView struct {
 
 // pictures are what pages show beside words.
 type pictures struct {
-	icon string        // the address of the icon
+	icon template.HTML // the element of the icon
 	logo template.HTML // the element of the logo, "" without one
 }
 
 // draw makes them; folder is where assets stand.
 func (s *Set) draw(folder string) (pictures, error) {
-	out := pictures{icon: folder + "/assets/" + s.icon.file}
+	var out pictures
+	var b strings.Builder
+	if err := s.template.ExecuteTemplate(&b, "icon", folder+"/assets/"+s.icon.file); err != nil {
+		return out, err
+	}
+	out.icon = template.HTML(b.String())
 	if s.logo == nil {
 		return out, nil
 	}
+	b.Reset()
 	view := func(a *asset) *logoView {
 		if a == nil {
 			return nil
 		}
 		return &logoView{URL: folder + "/assets/" + a.file, Width: a.width, Height: logoHeight}
 	}
-	var b strings.Builder
 	err := s.template.ExecuteTemplate(&b, "logo", map[string]any{"Light": view(s.logo), "Dark": view(s.logoDark), "Name": s.cfg.Name})
 	out.logo = template.HTML(b.String())
 	return out, err

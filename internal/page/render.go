@@ -15,7 +15,7 @@ import (
 // view is what the template reads. It decides nothing there.
 type view struct {
 	Lang, Title, Class string
-	Icon               string
+	Icon               template.HTML
 	Style              template.CSS
 	Demo               string
 	Name               template.HTML // as text, or as the logo
