@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"html/template"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -33,26 +34,28 @@ type LearnedItem struct{ Label, Value string }
 
 type accountView struct {
 	SessionsTitle, LearnedTitle string
-	EndURL, End                 string
-	Sessions                    []sessionView
+	Sessions                    template.HTML // the rows of the list
 	Others                      *button
 	Learned                     template.HTML // the rows of the list. Empty: the section is absent
 }
 
-type sessionView struct {
-	Device, Used template.HTML
-	ID           string
-	Says         string // accessible name of (End). Empty: no button
-}
-
-// escaped is text within the elements that account writes itself: as with markup, the template would take longer over
-// them than over all the rest.
+// escaped is text or the value of an attribute in the rows, which are written here: as with markup, the template would
+// take longer over them than over all the rest.
 func escaped(text string) template.HTML { return template.HTML(template.HTMLEscapeString(text)) }
+
+// target is the value of a form's action. What is no address, or has a scheme other than http and https, leads nowhere.
+func target(address string) template.HTML {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" {
+		return "#"
+	}
+	return escaped(u.String())
+}
 
 // account lists this session first, then the others, newest use first.
 func (s *Set) account(a *Account, lang string) *accountView {
 	c, now := s.common[lang], s.cfg.Now()
-	v := &accountView{SessionsTitle: c.sessions, LearnedTitle: c.learned, EndURL: a.EndURL, End: c.end}
+	v := &accountView{SessionsTitle: c.sessions, LearnedTitle: c.learned}
 	sessions := slices.Clone(a.Sessions)
 	slices.SortStableFunc(sessions, func(x, y AccountSession) int {
 		if x.This != y.This {
@@ -63,14 +66,16 @@ func (s *Set) account(a *Account, lang string) *accountView {
 		}
 		return cmp.Or(y.LastUsed.Compare(x.LastUsed), y.SignedIn.Compare(x.SignedIn))
 	})
+	end := target(a.EndURL)
+	var rows strings.Builder
 	for _, one := range sessions {
 		device := cut(one.Device)
 		if device == "" {
 			device = c.unknownBrowser
 		}
-		row := sessionView{Device: "<strong>" + escaped(device) + "</strong>"}
+		row := "<li><div><p><strong>" + escaped(device) + "</strong>"
 		if one.This {
-			row.Device += ` <span class="mark">` + escaped(c.thisDevice) + "</span>"
+			row += ` <span class="mark">` + escaped(c.thisDevice) + "</span>"
 		}
 		var used []span
 		for _, p := range s.notes[lang].used {
@@ -83,12 +88,14 @@ func (s *Set) account(a *Account, lang string) *accountView {
 				used = append(used, span{Plain: p.text})
 			}
 		}
-		row.Used = markup(used)
+		row += "</p>\n<p class=\"small\">" + markup(used) + "</p></div>"
 		if a.EndURL != "" {
-			row.ID, row.Says = one.ID, fmt.Sprintf(c.endLabel, device)
+			row += "\n<form method=\"post\" action=\"" + end + `"><input type="hidden" name="id" value="` + escaped(one.ID) +
+				`"><button class="quiet" aria-label="` + escaped(fmt.Sprintf(c.endLabel, device)) + `">` + escaped(c.end) + "</button></form>"
 		}
-		v.Sessions = append(v.Sessions, row)
+		rows.WriteString(string(row) + "</li>\n")
 	}
+	v.Sessions = template.HTML(rows.String())
 	if len(sessions) > 1 && a.EndURL != "" {
 		v.Others = &button{URL: a.EndURL, Post: true, Fields: []Field{{"others", "1"}}, Quiet: true,
 			Label: markup(s.kinds[AccountPage].words[lang].secondary.render(&values{app: cut(s.cfg.Name), email: cut(a.Email)}))}

@@ -129,7 +129,7 @@ func (m message) render(v *values) []span {
 	return out
 }
 
-// markup writes the spans, and is with the links below the one place beside the
+// markup writes the spans, and is with the links and the rows of account the one place beside the
 // template that makes HTML: a page has dozens of spans, and the template would take
 // longer over them than over all the rest. Every string in it is escaped here, as text
 // or as a value in double quotes; an href has been built by mailto, web or tel.
