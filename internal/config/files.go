@@ -82,6 +82,11 @@ func (d *decoder) warnAboutMode(path, name string) {
 	}
 }
 
+// holdsSecret says whether anything of the value has to stay unseen.
+func (s Secret) holdsSecret(k *key) bool {
+	return s.IsSet() && (k.print == nil || k.print(s.Reveal()) != s.Reveal())
+}
+
 func looseMode(name string) string {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -117,7 +122,7 @@ func (d *decoder) warnAboutFile(c *Config) {
 					visit(f, value.Index(i), fmt.Sprintf("%s[%d]", below, i))
 				}
 			case secret:
-				if value.Interface().(Secret).IsSet() && d.placeOf(below) == inFile && v.Field(k.field(f.file).index).String() == "" {
+				if value.Interface().(Secret).holdsSecret(f) && d.placeOf(below) == inFile && v.Field(k.field(f.file).index).String() == "" {
 					inline = below
 				}
 			}

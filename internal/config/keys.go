@@ -11,6 +11,9 @@ type entry struct {
 	start   bool     // a reload cannot change it, nor what is below it
 	later   bool     // recognised, and refused unless it has its default; so is what is below it
 	free    bool     // text of any kind: line breaks and words such as "…" are fine
+
+	// print is what of a secret may be printed; one that it leaves as it is holds nothing secret. nil: nothing may.
+	print func(string) string
 }
 
 // sameAs are the keys whose entries stand elsewhere, with all that is below them.
@@ -84,26 +87,28 @@ var entries = []entry{
 	{path: "mailgun.deliveries[].variables[].value", free: true},
 
 	{path: "session", doc: "how long people stay signed in"},
-	{path: "session.store", value: "file", doc: "memory | file", words: []string{StoreMemory, StoreFile, StoreRedis}, start: true},
+	{path: "session.store", value: "file", doc: "memory | file | redis; see docs/sessions.md", words: []string{StoreMemory, StoreFile, StoreRedis}, start: true},
 	{path: "session.lifetime", value: "336h", doc: "absolute, from sign-in; also the cookie's Max-Age; 336h at most"},
 	{path: "session.idle_timeout", value: "24h", doc: "0s: sessions do not idle"},
 	{path: "session.after_idle", value: "code", doc: "code (a fresh code is asked for) | silent (Logto's own session may sign in again)", words: []string{AfterIdleCode, AfterIdleSilent}},
 	{path: "session.refresh_grace", value: "1h", doc: "how long a session outlives an unreachable Logto"},
-	{path: "session.secret", doc: "or secret_file: seals records and cookies; `portero secret` prints one. None: `memory` makes one per start, `file` keeps one beside its file"},
+	{path: "session.secret", doc: "or secret_file: seals records and cookies; `portero secret` prints one. None: `memory` makes one per start, `file` keeps one beside its file, `redis` refuses to start"},
 	{path: "session.secret_file"},
 	{path: "session.old_secrets", doc: "{value} or {file}: secrets that still open what they sealed"},
 	{path: "session.old_secrets[].value"},
 	{path: "session.old_secrets[].file"},
 	{path: "session.file", start: true},
 	{path: "session.file.path", value: "portero.db", doc: "relative to the configuration file; belongs to one process"},
-	{path: "session.redis", start: true, later: true},
-	{path: "session.redis.url", value: `"redis://127.0.0.1:6379/0"`},
-	{path: "session.redis.addresses"},
-	{path: "session.redis.master_name"},
-	{path: "session.redis.cluster", value: "false"},
-	{path: "session.redis.tls"},
-	{path: "session.redis.tls.ca_file"},
-	{path: "session.redis.key_prefix", value: `"portero:"`},
+	{path: "session.redis", doc: "one Redis for all replicas, which need the same `secret`", start: true},
+	{path: "session.redis.url", value: `"redis://127.0.0.1:6379/0"`, print: withoutPassword,
+		doc: "or url_file; redis | rediss (TLS) | unix; rediss://USER:PASSWORD@HOST:6379/0. With `addresses` its host does not count"},
+	{path: "session.redis.url_file"},
+	{path: "session.redis.addresses", doc: "HOST:PORT of the Sentinels, or of some nodes of the cluster"},
+	{path: "session.redis.master_name", doc: "the name by which the Sentinels know the master"},
+	{path: "session.redis.cluster", value: "false", doc: "true: Redis Cluster"},
+	{path: "session.redis.tls", doc: "with rediss"},
+	{path: "session.redis.tls.ca_file", doc: "PEM certificates of the authority behind Redis's own; none: the system's"},
+	{path: "session.redis.key_prefix", value: `"portero:"`, doc: "begins every key"},
 
 	{path: "endpoints", doc: "the first three also answer under the prefix; an empty one is switched off", start: true},
 	{path: "endpoints.sign_in", value: "/sign-in"},

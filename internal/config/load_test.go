@@ -482,6 +482,5 @@ func TestOnlySomeSections(t *testing.T) {
 func TestWhatIsNotYetThereMayHaveItsDefault(t *testing.T) {
 	t.Parallel()
 	mustLoad(t, with(`identity: {preset: "", assertion: {enabled: false, header: X-Portero-Assertion, lifetime: 60s}}`, `telemetry: {otlp_endpoint: ""}`,
-		`session: {redis: {url: "redis://127.0.0.1:6379/0", addresses: [], cluster: false, tls: {ca_file: ""}, key_prefix: "portero:"}}`,
 		"-upstream", `routes: [{upstreams: [{url: http://a:1}], report_only: false, step_up: {max_age: 0s}, access_token: {resource: "", organization: ""}, bearer: {audience: ""}}]`))
 }

@@ -42,6 +42,9 @@ func (k *key) node(v reflect.Value) *yaml.Node {
 func (k *key) valueNode(v reflect.Value) *yaml.Node {
 	switch value := v.Interface().(type) {
 	case Secret:
+		if k.print != nil {
+			return stringNode(k.print(value.Reveal()))
+		}
 		return stringNode(value.String())
 	case time.Duration:
 		return stringNode(formatDuration(value))

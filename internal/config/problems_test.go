@@ -115,7 +115,6 @@ func TestEveryMistakeIsNamedWithItsPlaceAndRemedy(t *testing.T) {
 		"session that is too long":     {first("session: {lifetime: 720h}"), "portero.yaml:1: session.lifetime: is over 336h", nil},
 		"session of nothing":           {first("session: {lifetime: 0s}"), "portero.yaml:1: session.lifetime: is under a minute", nil},
 		"idle for longer":              {first("session: {lifetime: 1h, idle_timeout: 2h}"), "portero.yaml:1: session.idle_timeout: is longer than session.lifetime, 1h", nil},
-		"Redis":                        {first("session: {store: redis}"), "portero.yaml:1: session.store: redis is not available in this version", nil},
 		"endpoint that is relative":    {first("endpoints: {callback: callback}"), `portero.yaml:1: endpoints.callback: "callback" does not begin with a slash; write /callback`, nil},
 		"endpoints that are equal":     {first("endpoints: {sign_in: /a, callback: /a}"), "portero.yaml:1: endpoints.callback: is the path of endpoints.sign_in", nil},
 		"endpoint under the prefix":    {first("endpoints: {sign_in: /_portero/in}"), "portero.yaml:1: endpoints.sign_in: is under endpoints.prefix", nil},
@@ -137,7 +136,6 @@ func TestEveryMistakeIsNamedWithItsPlaceAndRemedy(t *testing.T) {
 		"step up":      {routes("  - {upstreams: [{url: http://127.0.0.1:1}], step_up: {max_age: 5m}}"), "portero.yaml:4: routes[0].step_up.max_age: is not available", nil},
 		"access token": {routes("  - {upstreams: [{url: http://127.0.0.1:1}], access_token: {resource: https://a}}"), "portero.yaml:4: routes[0].access_token.resource: is not available", nil},
 		"bearer":       {routes("  - {upstreams: [{url: http://127.0.0.1:1}], bearer: {audience: https://a}}"), "portero.yaml:4: routes[0].bearer.audience: is not available", nil},
-		"redis":        {first("session: {redis: {cluster: true}}"), "portero.yaml:1: session.redis.cluster: is not available", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -128,12 +128,12 @@ type Delivery struct {
 
 // Session is how long people stay signed in, and where that is kept.
 type Session struct {
-	Store        string        `key:"store"` // StoreMemory or StoreFile
+	Store        string        `key:"store"` // StoreMemory, StoreFile or StoreRedis
 	Lifetime     time.Duration `key:"lifetime"`
 	IdleTimeout  time.Duration `key:"idle_timeout"` // 0: sessions do not idle
 	AfterIdle    string        `key:"after_idle"`   // AfterIdleCode or AfterIdleSilent
 	RefreshGrace time.Duration `key:"refresh_grace"`
-	Secret       Secret        `key:"secret"` // not set: the gateway makes one
+	Secret       Secret        `key:"secret"` // not set: the gateway makes one, save with StoreRedis
 	SecretFile   string        `key:"secret_file"`
 	OldSecrets   []OldSecret   `key:"old_secrets"`
 	File         SessionFile   `key:"file"`
@@ -164,11 +164,12 @@ type SessionFile struct {
 	Path string `key:"path"`
 }
 
-// Redis is the store in Redis.
+// Redis is the store in Redis. Server has what URL says.
 type Redis struct {
-	URL        string   `key:"url"`
-	Addresses  []string `key:"addresses"`
-	MasterName string   `key:"master_name"`
+	URL        Secret   `key:"url"` // only its password is one
+	URLFile    string   `key:"url_file"`
+	Addresses  []string `key:"addresses"`   // of Sentinels or of a cluster, canonical, with port; empty: the host of URL
+	MasterName string   `key:"master_name"` // empty: no Sentinels
 	Cluster    bool     `key:"cluster"`
 	TLS        RedisTLS `key:"tls"`
 	KeyPrefix  string   `key:"key_prefix"`

@@ -49,6 +49,7 @@ func (d *decoder) anchorFiles(c *Config) {
 	for _, name := range []*string{
 		&c.Admin.TokenFile, &c.TLS.CertFile, &c.TLS.KeyFile, &c.Logto.CAFile, &c.Logto.AppSecretFile,
 		&c.Logto.Management.AppSecretFile, &c.Mailgun.APIKeyFile, &c.Session.SecretFile, &c.Session.File.Path,
+		&c.Session.Redis.URLFile, &c.Session.Redis.TLS.CAFile,
 		&c.Pages.LogoFile, &c.Pages.LogoDarkFile, &c.Log.AuditFile,
 	} {
 		*name = absolute(d.dir, *name)

@@ -117,19 +117,36 @@ func (d *decoder) readFileOf(path, name string) ([]byte, bool) {
 }
 
 // ReadCA reads the certificates of logto.ca_file. It is nil where none is configured: the system's count.
-func (l Logto) ReadCA() (*x509.CertPool, error) {
-	if l.CAFile == "" {
+func (l Logto) ReadCA() (*x509.CertPool, error) { return readCA("logto.ca_file", l.CAFile) }
+
+// ReadCA reads the certificates of session.redis.tls.ca_file. It is nil where none is configured: the system's count.
+func (t RedisTLS) ReadCA() (*x509.CertPool, error) {
+	return readCA("session.redis.tls.ca_file", t.CAFile)
+}
+
+func readCA(path, name string) (*x509.CertPool, error) {
+	if name == "" {
 		return nil, nil
 	}
-	content, err := readLimited(l.CAFile, maxSize)
+	content, err := readLimited(name, maxSize)
 	if err != nil {
-		return nil, errors.New("reading logto.ca_file: " + readError(err, "1 MiB"))
+		return nil, errors.New("reading " + path + ": " + readError(err, "1 MiB"))
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
-		return nil, errors.New("reading logto.ca_file: there is no PEM certificate in it")
+		return nil, errors.New("reading " + path + ": there is no PEM certificate in it")
 	}
 	return pool, nil
+}
+
+// checkCA says what is wrong with a file of certificates.
+func (d *decoder) checkCA(path, name string) {
+	if !d.ok(path) || name == "" {
+		return
+	}
+	if _, err := readCA(path, name); err != nil {
+		d.problem(path, "%s: %s", quote(name), strings.TrimPrefix(err.Error(), "reading "+path+": "))
+	}
 }
 
 func (d *decoder) checkEndpoints(c *Config) {

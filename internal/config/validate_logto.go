@@ -19,11 +19,7 @@ func (d *decoder) checkLogto(c *Config) {
 		d.problem("logto.endpoint", "is http on a host other than localhost, so everybody on the way reads codes and tokens; write https://%s, or plain-http in `insecure`", l.Endpoint.Host)
 	}
 	d.checkLogtoURL("logto.internal_endpoint", l.InternalEndpoint)
-	if d.ok("logto.ca_file") && l.CAFile != "" {
-		if _, err := l.ReadCA(); err != nil {
-			d.problem("logto.ca_file", "%s: %s", quote(l.CAFile), strings.TrimPrefix(err.Error(), "reading logto.ca_file: "))
-		}
-	}
+	d.checkCA("logto.ca_file", l.CAFile)
 	if l.AppID == "" {
 		d.missing("logto.app_id", "the App ID that Logto's console shows")
 	}

@@ -13,9 +13,6 @@ const (
 
 func (d *decoder) checkSession(c *Config) {
 	s := &c.Session
-	if d.ok("session.store") && s.Store == StoreRedis {
-		d.problem("session.store", "redis is not available in this version; write file or memory")
-	}
 	lifetimeOK := d.ok("session.lifetime")
 	switch {
 	case !lifetimeOK:
@@ -41,9 +38,13 @@ func (d *decoder) checkSession(c *Config) {
 		}
 		d.checkSecretLength(path+".value", path+".file", old.Value)
 	}
+	if s.Store == StoreRedis && !s.Secret.IsSet() && d.ok("session.secret") && d.ok("session.secret_file") {
+		d.missing("session.secret", "one secret for all processes that share the Redis, or secret_file; run portero secret")
+	}
 	if d.ok("session.file.path") && s.Store == StoreFile && s.File.Path == "" {
 		d.missing("session.file.path", "the name of a file, like portero.db")
 	}
+	d.checkRedis(s)
 }
 
 func (d *decoder) checkSecretLength(path, filePath string, s Secret) {
