@@ -32,7 +32,6 @@ type cache[T any] struct {
 	failures int       // in a row
 	retryAt  time.Time // no new fetch before, after a failure
 	err      error     // of the last fetch; nil: it went well
-	renewed  time.Time // when renew last started a fetch
 }
 
 // flight is one running fetch.
@@ -80,17 +79,18 @@ func (c *cache[T]) get(ctx context.Context) (value T, started bool, err error) {
 }
 
 // renew has the value fetched anew for a caller who missed something in it: it joins the fetch that runs, or starts
-// one, but at most one in renewEvery. It returns false at once when neither is possible.
-func (c *cache[T]) renew(ctx context.Context) (joined, started bool, err error) {
+// one, but at most one in renewEvery, which last is for: when that caller, or those who share it, last started one. It
+// returns false at once when neither is possible.
+func (c *cache[T]) renew(ctx context.Context, last *time.Time) (joined, started bool, err error) {
 	c.mu.Lock()
 	running := c.flight
 	if running == nil {
 		now := c.now()
-		if since := now.Sub(c.renewed); !c.renewed.IsZero() && since >= 0 && since < renewEvery {
+		if since := now.Sub(*last); !last.IsZero() && since >= 0 && since < renewEvery {
 			defer c.mu.Unlock()
 			return false, false, c.err
 		}
-		c.renewed = now
+		*last = now
 		c.start()
 		running, started = c.flight, true
 	}

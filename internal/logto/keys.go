@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -35,12 +36,17 @@ type key struct {
 
 // keySet is Logto's key set. A token that names a key we do not know has it fetched anew, so that a rotated key is
 // known at once, but at most once a minute, so that invented key ids cost nothing.
+//
+// ID tokens come from Logto's token endpoint; logout tokens come from anybody. So these have a minute of their own: key
+// ids that a stranger invents do not keep a sign-in from learning of a rotation.
 type keySet struct {
-	cache cache[[]key]
+	cache                  cache[[]key]
+	renewed, logoutRenewed time.Time // under cache.mu: when a token of that kind last had the set fetched
 }
 
-// find returns the keys that a token with this header may be signed with: usually one.
-func (s *keySet) find(ctx context.Context, algorithm jose.SignatureAlgorithm, id string) ([]key, error) {
+// find returns the keys that a token with this header may be signed with: usually one. renewed is the one of the
+// token's kind.
+func (s *keySet) find(ctx context.Context, h header, renewed *time.Time) ([]key, error) {
 	known, started, err := s.cache.get(ctx)
 	if err != nil {
 		return nil, unavailable(callKeys, err)
@@ -48,7 +54,7 @@ func (s *keySet) find(ctx context.Context, algorithm jose.SignatureAlgorithm, id
 	// A fetch that was under way may have been answered before the key was there: after joining one, look again, and
 	// then have one made. A set that was fetched for this very token holds all there is.
 	for fetched := started; ; {
-		fits, err := fitting(known, algorithm, id)
+		fits, err := fitting(known, h.algorithm, h.keyID)
 		if err != nil || len(fits) > 0 {
 			return fits, err
 		}
@@ -56,7 +62,7 @@ func (s *keySet) find(ctx context.Context, algorithm jose.SignatureAlgorithm, id
 			return nil, &TokenError{Check: CheckKey, Detail: "its key is not in Logto's key set"}
 		}
 		var joined bool
-		joined, fetched, err = s.cache.renew(ctx)
+		joined, fetched, err = s.cache.renew(ctx, renewed)
 		if err != nil {
 			return nil, unavailable(callKeys, err)
 		}

@@ -1,5 +1,5 @@
 // Package logto owns the relying party's half of OpenID Connect with Logto: discovery, keys, authorization and
-// end-of-session URLs, the token calls, verification of ID tokens, userinfo and revocation.
+// end-of-session URLs, the token calls, verification of ID tokens and logout tokens, userinfo and revocation.
 //
 // It does not own browsers, cookies, attempts or sessions; and it decides nothing about who may come in.
 //
@@ -13,8 +13,8 @@
 //   - Every call ends with its context.
 //
 // Specifications: OpenID Connect Core 1.0 3.1 (code flow), 3.1.3.7 (ID token validation), 5.3 (userinfo), 12
-// (refresh); OpenID Connect Discovery 1.0 4; RP-Initiated Logout 1.0; RFC 6749 2.3.1, 4.1.3, 5, 6; RFC 7009;
-// RFC 7515; RFC 7517; RFC 7518; RFC 7519; RFC 7636; RFC 8725.
+// (refresh); OpenID Connect Discovery 1.0 4; RP-Initiated Logout 1.0; Back-Channel Logout 1.0 2.4, 2.6; RFC 6749
+// 2.3.1, 4.1.3, 5, 6; RFC 7009; RFC 7515; RFC 7517; RFC 7518; RFC 7519; RFC 7636; RFC 8725.
 package logto
 
 import (
@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"portero/internal/outbound"
 )
@@ -103,6 +104,7 @@ type Provider struct {
 	issuer    string
 	discovery *cache[*Metadata]
 	keys      *keySet
+	logouts   *rate.Limiter // of the signatures of logout tokens
 	health    *health
 	probes    singleflight.Group
 	stop      context.CancelFunc
@@ -123,7 +125,7 @@ func New(c Config) *Provider {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	p := &Provider{config: c, issuer: issuerOf(c.Endpoint), health: &health{now: c.Now}, stop: stop}
+	p := &Provider{config: c, issuer: issuerOf(c.Endpoint), logouts: newLogoutLimit(), health: &health{now: c.Now}, stop: stop}
 	p.discovery = &cache[*Metadata]{ctx: ctx, fetch: p.fetchMetadata, now: c.Now}
 	p.keys = &keySet{cache: cache[[]key]{ctx: ctx, fetch: p.fetchKeys, now: c.Now}}
 	return p

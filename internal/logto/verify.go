@@ -87,7 +87,7 @@ type Verified struct {
 //
 // Errors match ErrToken, or ErrUnavailable where the key cannot be fetched.
 func (p *Provider) Verify(ctx context.Context, idToken string, e Expect) (Verified, error) {
-	header, err := parseHeader(idToken)
+	header, err := parseHeader(idToken, "JWT")
 	if err != nil {
 		return Verified{}, err
 	}
@@ -123,8 +123,9 @@ type header struct {
 	keyID     string // "": none
 }
 
-// parseHeader checks everything that can be checked without a key.
-func parseHeader(token string) (header, error) {
+// parseHeader checks everything that can be checked without a key. A token without a type is taken for one of typ: Logto
+// leaves the type out of ID tokens from 1.42 on.
+func parseHeader(token, typ string) (header, error) {
 	if len(token) > maxToken {
 		return header{}, &TokenError{Check: CheckShape, Detail: "it is too long"}
 	}
@@ -157,9 +158,9 @@ func parseHeader(token string) (header, error) {
 			return header{}, &TokenError{Check: CheckHeader, Detail: "it has a member in the wrong case"}
 		}
 	}
-	// RFC 8725 3.11: logout tokens and access tokens say so. Logto leaves the type out from 1.42 on.
+	// RFC 8725 3.11: tokens of one kind must not pass for another. Logout tokens and access tokens say what they are.
 	if raw, there := o["typ"]; there {
-		if typ, err := o.text("typ"); err != nil || string(raw) == "null" || !strings.EqualFold(typ, "JWT") {
+		if says, err := o.text("typ"); err != nil || string(raw) == "null" || !strings.EqualFold(says, typ) {
 			return header{}, &TokenError{Check: CheckType, Detail: "it is a token of another type"}
 		}
 	}
@@ -242,13 +243,18 @@ func (s *signature) VerifySignature(ctx context.Context, token string) ([]byte, 
 }
 
 func (s *signature) verify(ctx context.Context, token string) ([]byte, error) {
-	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{s.header.algorithm})
-	if err != nil || len(jws.Signatures) != 1 {
-		return nil, &TokenError{Check: CheckSignature, Detail: "it cannot be read"}
-	}
-	keys, err := s.set.find(ctx, s.header.algorithm, s.header.keyID)
+	keys, err := s.set.find(ctx, s.header, &s.set.renewed)
 	if err != nil {
 		return nil, err
+	}
+	return s.header.signed(token, keys)
+}
+
+// signed returns the payload of a token that one of keys has signed with the header's algorithm.
+func (h header) signed(token string, keys []key) ([]byte, error) {
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{h.algorithm})
+	if err != nil || len(jws.Signatures) != 1 {
+		return nil, &TokenError{Check: CheckSignature, Detail: "it cannot be read"}
 	}
 	for _, k := range keys {
 		if payload, err := jws.Verify(k.public); err == nil {
@@ -333,27 +339,9 @@ func (p *Provider) checkClaims(c identity.Claims, e Expect) (Verified, error) {
 // checkAudience wants us in the audience, and us as the authorized party where there is one or where we are not alone
 // (OpenID Connect Core 1.0 3.1.3.7, 3 to 5). detail is "" if all is well.
 func (p *Provider) checkAudience(c identity.Claims) (check Check, detail string) {
-	alone := true
-	switch audience := c["aud"].(type) {
-	case string:
-		if audience != p.config.AppID {
-			return CheckAudience, "it is for another client"
-		}
-	case []any:
-		found := false
-		for _, entry := range audience {
-			text, ok := entry.(string)
-			if !ok {
-				return CheckAudience, "it is no list of clients"
-			}
-			found = found || text == p.config.AppID
-		}
-		if !found {
-			return CheckAudience, "it is for other clients"
-		}
-		alone = len(audience) == 1
-	default:
-		return CheckAudience, "it is missing or malformed"
+	alone, detail := p.inAudience(c)
+	if detail != "" {
+		return CheckAudience, detail
 	}
 	if party, there := c["azp"]; there || !alone {
 		if text, ok := party.(string); !ok || text != p.config.AppID {
@@ -361,6 +349,31 @@ func (p *Provider) checkAudience(c identity.Claims) (check Check, detail string)
 		}
 	}
 	return "", ""
+}
+
+// inAudience wants us in the audience, by exact name. detail is "" if we are; alone, if nobody else is.
+func (p *Provider) inAudience(c identity.Claims) (alone bool, detail string) {
+	switch audience := c["aud"].(type) {
+	case string:
+		if audience != p.config.AppID {
+			return false, "it is for another client"
+		}
+		return true, ""
+	case []any:
+		found := false
+		for _, entry := range audience {
+			text, ok := entry.(string)
+			if !ok {
+				return false, "it is no list of clients"
+			}
+			found = found || text == p.config.AppID
+		}
+		if !found {
+			return false, "it is for other clients"
+		}
+		return len(audience) == 1, ""
+	}
+	return false, "it is missing or malformed"
 }
 
 // timeClaim reads a NumericDate (RFC 7519 2): a number of seconds, fractions allowed. Zero: the claim is absent.
