@@ -53,6 +53,7 @@ type Gateway struct {
 	audit     *audit.Log
 	metrics   *telemetry.Metrics
 	live      *live.Registry
+	revoked   *session.Revocations
 	refresher *authflow.Refresher
 	revoker   *authflow.Revoker
 	certs     *serve.Certificates // nil: plain HTTP
@@ -69,6 +70,10 @@ type Gateway struct {
 	draining atomic.Bool
 
 	public, admin, scrape *serve.Server
+
+	background sync.WaitGroup  // what goes on until the last request has been answered
+	running    context.Context // ends with it
+	stop       context.CancelFunc
 }
 
 // New opens the session store and builds the first generation. Nothing listens yet. Close ends it.
@@ -80,12 +85,14 @@ func New(cfg *config.Config, opts Options) (*Gateway, error) {
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
+	g.running, g.stop = context.WithCancel(context.Background())
 	g.startedAt = g.now()
 	g.revoker = authflow.NewRevoker(g.log)
 	if err := g.open(cfg); err != nil {
 		g.Close()
 		return nil, err
 	}
+	g.revoked = session.NewRevocations(session.RevocationsConfig{Store: g.store, Now: g.opts.Now, Log: g.log})
 	gen, err := g.build(cfg, nil)
 	if err != nil {
 		g.Close()
@@ -275,6 +282,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		defer close(watched)
 		g.watch(watching)
 	}()
+	g.background.Go(func() { g.revoked.Run(g.running) })
 	g.warmUp(ctx)
 	g.serving.Store(true)
 	if err := serve.Notify("READY=1"); err != nil {
@@ -367,6 +375,8 @@ func (g *Gateway) close(ctx context.Context) error {
 	}
 	g.refresher.Close(ctx)
 	g.revoker.Close(ctx)
+	g.stop()
+	g.background.Wait()
 	if gen := g.current.Load(); gen != nil {
 		gen.close()
 		gen.flow.Provider.Close()

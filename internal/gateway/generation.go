@@ -83,7 +83,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		return nil, err
 	}
 	gen.sessions, err = session.NewManager(session.Config{
-		Store: g.store, Keys: keys, Issuer: provider.Issuer(), ClientID: cfg.Logto.AppID,
+		Store: g.store, Revocations: g.revoked, Keys: keys, Issuer: provider.Issuer(), ClientID: cfg.Logto.AppID,
 		Lifetime: cfg.Session.Lifetime, IdleTimeout: cfg.Session.IdleTimeout, AfterIdleCode: cfg.Session.AfterIdle == config.AfterIdleCode,
 		Cookie: cfg.CookieName(), Secure: cfg.SecureCookies(),
 		Identity: identity.Options{UnverifiedEmail: cfg.IsInsecure(config.InsecureUnverifiedEmail)},

@@ -18,7 +18,7 @@ import (
 // can hand out other rows than it holds. Its zero value does none of that to Store.
 type watchedStore struct {
 	session.Store
-	creates, touches, deletes, consumes, updates, marks atomic.Int64
+	creates, touches, deletes, consumes, updates, marks, leases atomic.Int64
 
 	fails, hangs, forgets atomic.Bool // forgets: writing fails, reading works
 
@@ -38,7 +38,7 @@ func storeRig(t testing.TB, o gatewaytest.Options) (*gatewaytest.Rig, *watchedSt
 
 // writes counts everything that was to change the store.
 func (s *watchedStore) writes() int64 {
-	return s.creates.Load() + s.touches.Load() + s.deletes.Load() + s.consumes.Load() + s.updates.Load() + s.marks.Load()
+	return s.creates.Load() + s.touches.Load() + s.deletes.Load() + s.consumes.Load() + s.updates.Load() + s.marks.Load() + s.leases.Load()
 }
 
 func (s *watchedStore) bendWith(f func(session.Row) session.Row) {
@@ -122,11 +122,32 @@ func (s *watchedStore) Consume(ctx context.Context, mark string, keep time.Durat
 	return s.Store.Consume(ctx, mark, keep)
 }
 
-func (s *watchedStore) Mark(ctx context.Context, m session.Marker, keep time.Duration) (time.Time, error) {
+func (s *watchedStore) Mark(ctx context.Context, m session.Marker, at time.Time, keep time.Duration) error {
 	if err := s.writing(ctx, &s.marks); err != nil {
-		return time.Time{}, err
+		return err
 	}
-	return s.Store.Mark(ctx, m, keep)
+	return s.Store.Mark(ctx, m, at, keep)
+}
+
+func (s *watchedStore) Publish(ctx context.Context, rs ...session.Revocation) error {
+	if err := s.writing(ctx, &s.marks); err != nil {
+		return err
+	}
+	return s.Store.Publish(ctx, rs...)
+}
+
+func (s *watchedStore) Published(ctx context.Context, after string) ([]session.Revocation, string, bool, error) {
+	if err := s.reading(ctx); err != nil {
+		return nil, "", false, err
+	}
+	return s.Store.Published(ctx, after)
+}
+
+func (s *watchedStore) Lease(ctx context.Context, name, holder string, keep time.Duration) (bool, error) {
+	if err := s.writing(ctx, &s.leases); err != nil {
+		return false, err
+	}
+	return s.Store.Lease(ctx, name, holder, keep)
 }
 
 func (s *watchedStore) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, error) {

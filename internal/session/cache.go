@@ -1,43 +1,71 @@
 package session
 
 import (
-	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// entry is a row's body together with what it says, decoded. It is never modified.
+// entry is what a row's body says, decoded. It is never modified.
 type entry struct {
-	version uint64
-	body    []byte
-	session *Session // with the LastUsed of the row it was last seen in
-	markers []Marker // that can end it
+	sum     [sha256.Size]byte // of the body
+	session *Session          // with the LastUsed of the row it was last seen in
 	idled   bool
 }
 
 // of reports whether e is what the row says. The sealed bytes are compared, not
 // the version alone: a row that was tampered with must not be served from here.
-func (e *entry) of(row *Row) bool { return e.version == row.Version && bytes.Equal(e.body, row.Body) }
+func (e *entry) of(row *Row) bool {
+	return e.session.Version == row.Version && e.sum == sha256.Sum256(row.Body)
+}
+
+// ready is a session as a lookup found it in the store, everything checked.
+type ready struct {
+	session *Session
+	read    time.Time // before the store was asked
+	epoch   uint64    // of the revocation log, then
+}
 
 // slot is what the process knows about one key over all its versions.
 type slot struct {
 	entry   atomic.Pointer[entry]
+	ready   atomic.Pointer[ready]
 	used    atomic.Bool  // since eviction last looked
 	touched atomic.Int64 // microseconds; when this process last tried to touch
 	idling  sync.Mutex   // held while the end by idling is noted
 	idled   bool         // noted; guarded by idling
+	bytes   int          // guarded by cache.mu
+}
+
+// keep notes what a lookup found, unless another one has found something newer.
+func (s *slot) keep(r *ready) {
+	for {
+		have := s.ready.Load()
+		if have != nil && (have.session.Version > r.session.Version || have.session.Version == r.session.Version && have.read.After(r.read)) {
+			return
+		}
+		if s.ready.CompareAndSwap(have, r) {
+			return
+		}
+	}
 }
 
 // cache keeps decoded sessions, so that a lookup of one that is in use opens and
-// parses nothing. It answers nothing by itself: the row is read every time, and an
-// entry stands in only for the decoding of exactly these bytes.
+// parses nothing, and those that are ready need not be read at all. It is bounded by
+// count and by bytes.
 type cache struct {
-	mu    sync.RWMutex
-	max   int
-	slots map[string]*slot // :: key → slot
+	mu       sync.RWMutex
+	max      int
+	maxBytes int
+	bytes    int
+	slots    map[string]*slot // :: key → slot
 }
 
-func newCache(size int) *cache { return &cache{max: size, slots: make(map[string]*slot)} }
+func newCache(size, bytes int) *cache {
+	return &cache{max: size, maxBytes: bytes, slots: make(map[string]*slot)}
+}
 
 func (c *cache) get(key string) *slot {
 	c.mu.RLock()
@@ -51,18 +79,21 @@ func (c *cache) get(key string) *slot {
 
 // put keeps e and returns the key's slot, the same one to all callers.
 func (c *cache) put(key string, e *entry) *slot {
+	size := sizeOf(e.session)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.slots[key]
 	if s == nil {
-		for len(c.slots) >= c.max {
-			c.evict()
-		}
 		s = &slot{}
 		c.slots[key] = s
 	}
+	c.bytes += size - s.bytes
+	s.bytes = size
 	s.used.Store(true)
 	s.entry.Store(e)
+	for len(c.slots) > 1 && (len(c.slots) > c.max || c.bytes > c.maxBytes) {
+		c.evict(key)
+	}
 	return s
 }
 
@@ -74,21 +105,58 @@ func (c *cache) drop(key string) {
 		return
 	}
 	c.mu.Lock()
-	delete(c.slots, key)
+	c.remove(key)
 	c.mu.Unlock()
 }
 
-// evict removes one slot that was not used since the last look. Map order begins
-// anywhere, so this is a clock hand with a random start: one step on average while
-// some are unused, one round when all are.
-func (c *cache) evict() {
+func (c *cache) remove(key string) {
+	if s := c.slots[key]; s != nil {
+		c.bytes -= s.bytes
+		delete(c.slots, key)
+	}
+}
+
+// evict removes one slot other than that of keep which was not used since the last
+// look. Map order begins anywhere, so this is a clock hand with a random start: one
+// step on average while some are unused, one round when all are.
+func (c *cache) evict(keep string) {
 	var last string
 	for key, s := range c.slots {
+		if key == keep {
+			continue
+		}
 		if !s.used.Swap(false) {
-			delete(c.slots, key)
+			c.remove(key)
 			return
 		}
 		last = key
 	}
-	delete(c.slots, last)
+	c.remove(last)
+}
+
+// sizeOf is about how much memory a session takes here.
+func sizeOf(s *Session) int {
+	const fixed = 1 << 10 // of Session, slot, entry, ready and the map
+	return fixed + len(s.SID) + len(s.UserAgent) + len(s.IDToken) + len(s.AccessToken) + len(s.RefreshToken) +
+		len(s.Userinfo) + sizeOfValue(map[string]any(s.Identity.Claims))
+}
+
+func sizeOfValue(v any) int {
+	const word = 16 // what stands for a value
+	n := word
+	switch v := v.(type) {
+	case string:
+		n += len(v)
+	case json.Number:
+		n += len(v)
+	case []any:
+		for _, x := range v {
+			n += word + sizeOfValue(x)
+		}
+	case map[string]any:
+		for name, x := range v {
+			n += 2*word + len(name) + sizeOfValue(x)
+		}
+	}
+	return n
 }

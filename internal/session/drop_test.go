@@ -19,7 +19,7 @@ func TestDrop(t *testing.T) {
 	}{
 		{"all is well", "", session.Unknown, false},
 		{"the row stays, its marker ends it", "delete", session.EndedReason, false},
-		{"no marker, but the row is gone", "mark", session.Unknown, false},
+		{"no marker, but the row is gone", "mark", session.Unknown, true},
 		{"neither", "delete mark", session.Found, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -5,102 +5,139 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
-// pageSize is how many rows are asked of the store at once.
-const pageSize = 500
+const (
+	// pageSize is how many rows are asked of the store at once.
+	pageSize = 500
+	// clearAtOnce is how many rows are deleted at the same time.
+	clearAtOnce = 16
+)
 
-// End ends s for good: its row goes, and an Ended marker by its sid (bySID, on every
-// host) or by the session alone makes sure of it. A Fresh marker by sid, else by
-// subject, keeps the provider from signing the same person in silently. Once End has
-// returned nil, no Lookup on any replica returns the session. It finishes even if
-// ctx is cancelled. On an error the session may be over; call it again.
+// End ends s for good: an Ended marker by its sid (bySID, on every host) or by the
+// session alone, and its row goes. A Fresh marker by sid, else by subject, keeps the
+// provider from signing the same person in silently. Once End has returned nil, no
+// Lookup of this process returns the session, nor any of another that begins a second
+// later. It finishes even if ctx is cancelled. On an error the session may be over,
+// and will be once the store can be asked.
 func (m *Manager) End(ctx context.Context, s *Session, bySID bool) error {
-	return m.end(ctx, s, bySID, m.fresh(s.SID, s.Subject))
+	if !bySID || s.SID == "" {
+		_, err := m.end(ctx, s, bySession(Ended, s.Key), m.fresh(s.SID, s.Subject))
+		return err
+	}
+	at, err := m.end(ctx, s, m.bySID(Ended, s.SID), m.fresh(s.SID, s.Subject))
+	if err != nil {
+		return err
+	}
+	if _, err := m.Clear(context.WithoutCancel(ctx), Ending{Filter{SID: m.hash("sid", s.SID)}, at}); err != nil {
+		m.log.WarnContext(ctx, "rows of ended sessions could not all be deleted; their marker ends them", "error", err)
+	}
+	return nil
 }
 
 // Revoke ends s alone, as its owner or an operator does from elsewhere: the Fresh
 // marker is by subject, so that no browser of that person gets a new session without
 // a code.
 func (m *Manager) Revoke(ctx context.Context, s *Session) error {
-	return m.end(ctx, s, false, m.bySubject(Fresh, s.Subject))
+	_, err := m.end(ctx, s, bySession(Ended, s.Key), m.bySubject(Fresh, s.Subject))
+	return err
 }
 
-func (m *Manager) end(ctx context.Context, s *Session, bySID bool, fresh Marker) error {
+// Drop ends s alone because the provider does not renew it, or because its browser
+// has a newer one. No Fresh marker is set: the provider decides whether the same
+// person is signed in again without being asked.
+func (m *Manager) Drop(ctx context.Context, s *Session) error {
+	_, err := m.end(ctx, s, bySession(Ended, s.Key))
+	return err
+}
+
+// end sets the markers of one session and deletes its row. The row goes even if a
+// marker could not be set, and the other way round.
+func (m *Manager) end(ctx context.Context, s *Session, marks ...Marker) (time.Time, error) {
 	ctx = context.WithoutCancel(ctx)
-	keep := s.ExpiresAt.Sub(m.now())
-	ending := bySession(Ended, s.Key)
-	bySID = bySID && s.SID != ""
-	if bySID {
-		ending = m.bySID(Ended, s.SID)
-	}
-	at, err := m.mark(ctx, ending, keep)
-	_, freshErr := m.mark(ctx, fresh, 0)
-	// The row goes even if a marker could not be set, and the other way round.
+	at, err := m.mark(ctx, s.CreatedAt, s.ExpiresAt.Sub(m.now()), marks...)
 	if _, removeErr := m.remove(ctx, s.Key); removeErr != nil {
 		m.log.WarnContext(ctx, "row of an ended session could not be deleted; its marker ends it",
 			"session", s.ID, "error", removeErr)
 	}
-	if err := errors.Join(err, freshErr); err != nil {
-		return err
-	}
-	if bySID {
-		m.removeListed(ctx, Filter{SID: m.hash("sid", s.SID)}, at)
+	if err != nil {
+		return time.Time{}, err
 	}
 	m.observe(EventEnded)
-	return nil
+	return at, nil
 }
 
-// EndSubject ends every session of a person, and says how many rows were found.
-// With fresh, the next sign-in needs a code.
-func (m *Manager) EndSubject(ctx context.Context, subject string, fresh bool) (int, error) {
+// Ending is what EndSID or EndSubject has ended. Rows of it may still be there; no
+// Lookup returns them.
+type Ending struct {
+	filter Filter
+	at     time.Time
+}
+
+// EndSubject ends every session of a person. With fresh, the next sign-in needs a
+// code. As with End, the sessions are over when it has returned nil.
+func (m *Manager) EndSubject(ctx context.Context, subject string, fresh bool) (Ending, error) {
 	return m.endAll(ctx, m.bySubject(Ended, subject), m.bySubject(Fresh, subject), fresh,
 		Filter{Subject: m.hash("subject", subject)})
 }
 
 // EndSID ends every session of one session at the provider, on all hosts, without
 // one of them at hand: for a logout that the provider sends.
-func (m *Manager) EndSID(ctx context.Context, sid string, fresh bool) (int, error) {
+func (m *Manager) EndSID(ctx context.Context, sid string, fresh bool) (Ending, error) {
 	if sid == "" {
-		return 0, errors.New("ending by an empty sid")
+		return Ending{}, errors.New("ending by an empty sid")
 	}
 	return m.endAll(ctx, m.bySID(Ended, sid), m.bySID(Fresh, sid), fresh, Filter{SID: m.hash("sid", sid)})
 }
 
-func (m *Manager) endAll(ctx context.Context, ending, freshMark Marker, fresh bool, f Filter) (int, error) {
-	ctx = context.WithoutCancel(ctx)
-	at, err := m.mark(ctx, ending, 0)
+func (m *Manager) endAll(ctx context.Context, ended, freshMark Marker, fresh bool, f Filter) (Ending, error) {
+	marks := []Marker{ended}
 	if fresh {
-		_, freshErr := m.mark(ctx, freshMark, 0)
-		err = errors.Join(err, freshErr)
+		marks = append(marks, freshMark)
 	}
+	at, err := m.mark(context.WithoutCancel(ctx), time.Time{}, 0, marks...)
 	if err != nil {
-		return 0, err
+		return Ending{}, err
 	}
 	m.observe(EventEnded)
-	return m.removeListed(ctx, f, at), nil
+	return Ending{f, at}, nil
 }
 
-// removeListed clears rows away that a marker has ended. Whatever it misses is
-// ended all the same.
-func (m *Manager) removeListed(ctx context.Context, f Filter, at time.Time) int {
-	f.NoBody = true
-	removed := 0
-	err := m.rows(ctx, f, func(row Row) error {
-		if row.CreatedAt.After(at) { // somebody signed in since
+// Clear deletes the rows that listing finds of what was ended, and returns those that
+// could be opened. What it misses has ended all the same. Rows that are gone before
+// an error are returned with it.
+func (m *Manager) Clear(ctx context.Context, e Ending) ([]*Session, error) {
+	var mu sync.Mutex
+	var cleared []*Session
+	work := errgroup.Group{}
+	work.SetLimit(clearAtOnce)
+	if e.filter == (Filter{}) {
+		return nil, nil
+	}
+	listing := m.rows(ctx, e.filter, func(row Row) error {
+		if row.CreatedAt.After(e.at) { // somebody signed in since
 			return nil
 		}
-		ok, err := m.remove(ctx, row.Key)
-		if ok {
-			removed++
-		}
-		return err
+		work.Go(func() error {
+			ok, err := m.remove(ctx, row.Key)
+			if !ok {
+				return err
+			}
+			if x, _, err := m.decode(row.Key, &row); err == nil && !x.idled {
+				mu.Lock()
+				cleared = append(cleared, x.session)
+				mu.Unlock()
+			}
+			return nil
+		})
+		return nil
 	})
-	if err != nil {
-		m.log.WarnContext(ctx, "rows of ended sessions could not all be deleted; their marker ends them", "error", err)
-	}
-	return removed
+	err := errors.Join(listing, work.Wait())
+	return cleared, err
 }
 
 // FreshAfter is the newest Fresh marker for a sign-in with this sid and subject; a
@@ -241,14 +278,12 @@ func (m *Manager) rows(ctx context.Context, f Filter, do func(Row) error) error 
 	}
 }
 
-// mark sets a marker by the store's clock and keeps it as long as any session could
-// live that it concerns.
-func (m *Manager) mark(ctx context.Context, mark Marker, keep time.Duration) (time.Time, error) {
-	ctx, cancel := bound(ctx)
-	defer cancel()
-	at, err := m.store.Mark(ctx, mark, max(keep, m.lifetime, markerLife)+time.Hour)
+// mark sets markers by the store's clock, not before notBefore, and keeps them as long
+// as any session could live that they concern. Those that end sessions are published.
+func (m *Manager) mark(ctx context.Context, notBefore time.Time, keep time.Duration, marks ...Marker) (time.Time, error) {
+	at, err := m.revocations.end(ctx, notBefore, max(keep, m.lifetime, markerLife)+time.Hour, marks...)
 	if err != nil {
-		return time.Time{}, m.unavailable("setting marker", err)
+		return time.Time{}, m.unavailable("ending sessions", err)
 	}
 	return at, nil
 }

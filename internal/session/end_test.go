@@ -381,8 +381,18 @@ func TestListing(t *testing.T) {
 	if len(seen) != 3 || !seen[a.Key] || !seen[b.Key] || !seen[c.Key] {
 		t.Errorf("List = %v, want our three", seen)
 	}
-	if n, err := s.EndSubject(t.Context(), "ann", false); n != 2 || err != nil {
-		t.Errorf("EndSubject = %d, %v; want 2", n, err)
+	ended, err := s.EndSubject(t.Context(), "ann", false)
+	if err != nil {
+		t.Errorf("EndSubject: %v", err)
+	}
+	cleared, err := s.Clear(t.Context(), ended)
+	if len(cleared) != 2 || err != nil {
+		t.Errorf("Clear = %v, %v; want two", cleared, err)
+	}
+	for _, x := range cleared {
+		if x.RefreshToken == "" {
+			t.Error("a session was cleared without saying what its refresh token is")
+		}
 	}
 	if got, err := s.SessionsOf(t.Context(), "ann"); len(got) != 0 || err != nil {
 		t.Errorf("SessionsOf after their end = %v, %v", got, err)
@@ -418,19 +428,23 @@ func TestEndingFinishesThoughTheClientIsGone(t *testing.T) {
 	t.Parallel()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	for name, end := range map[string]func(*setup, *session.Session) error{
-		"End":        func(s *setup, x *session.Session) error { return s.End(gone, x, true) },
-		"Revoke":     func(s *setup, x *session.Session) error { return s.Revoke(gone, x) },
-		"Drop":       func(s *setup, x *session.Session) error { return s.Drop(gone, x) },
-		"EndSubject": func(s *setup, x *session.Session) error { _, err := s.EndSubject(gone, "ann", true); return err },
-		"EndSID":     func(s *setup, x *session.Session) error { _, err := s.EndSID(gone, "s1", true); return err },
+	for _, row := range []struct {
+		name string
+		end  func(*setup, *session.Session) error
+		want session.Reason
+	}{
+		{"End", func(s *setup, x *session.Session) error { return s.End(gone, x, true) }, session.Unknown},
+		{"Revoke", func(s *setup, x *session.Session) error { return s.Revoke(gone, x) }, session.Unknown},
+		{"Drop", func(s *setup, x *session.Session) error { return s.Drop(gone, x) }, session.Unknown},
+		{"EndSubject", func(s *setup, x *session.Session) error { _, err := s.EndSubject(gone, "ann", true); return err }, session.EndedReason},
+		{"EndSID", func(s *setup, x *session.Session) error { _, err := s.EndSID(gone, "s1", true); return err }, session.EndedReason},
 	} {
 		s := newSetup(t, nil)
 		x, c := s.start(person(t, "ann", "s1"))
-		if err := end(s, x); err != nil {
-			t.Errorf("%s: %v", name, err)
+		if err := row.end(s, x); err != nil {
+			t.Errorf("%s: %v", row.name, err)
 		}
-		s.wantReason(c, session.Unknown)
+		s.wantReason(c, row.want)
 	}
 }
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
 	"net/http"
 	"time"
 )
@@ -10,22 +11,51 @@ import (
 // that nobody knows: callers deny with 503.
 //
 //  1. One cookie of our name, of the right length and alphabet; else no store is asked.
-//  2. The row is read, and opened unless exactly these bytes were opened before.
-//  3. The markers that could end it are read.
-//  4. Absolute end, then idling.
-//  5. At most once an interval LastUsed is moved; a body under an old key is resealed.
+//  2. A session that was found here a moment ago is returned without asking, as long
+//     as everything is known that could have ended it.
+//  3. The row is read, and opened unless exactly these bytes were opened before.
+//  4. The markers that could end it are read.
+//  5. Absolute end, then idling.
+//  6. At most once an interval LastUsed is moved; a body under an old key is resealed.
 func (m *Manager) Lookup(ctx context.Context, r *http.Request) (Lookup, error) {
 	token, reason := m.token(r)
 	if reason != Found {
 		return Lookup{Reason: reason, Clear: reason != NoCookie}, nil
 	}
-	return m.find(ctx, keyOf(token))
+	key := keyOf(token)
+	if s := m.ready(key); s != nil {
+		return Lookup{Session: s}, nil
+	}
+	return m.find(ctx, key)
 }
 
-// Reload looks s up again, past every snapshot: what Lookup would say now.
+// Reload looks s up again, past every snapshot: what the store says now.
 func (m *Manager) Reload(ctx context.Context, s *Session) (Lookup, error) { return m.find(ctx, s.Key) }
 
+// ready returns the session under key if it needs nothing from the store: it was read
+// there at most a touch interval ago, it has not run out since, and the log of
+// revocations, as it was at most a second ago, does not end it.
+func (m *Manager) ready(key string) *Session {
+	if !m.revocations.isCurrent() {
+		return nil
+	}
+	slot := m.cache.get(key)
+	if slot == nil {
+		return nil
+	}
+	r := slot.ready.Load()
+	if r == nil || r.epoch != m.revocations.epoch.Load() || time.Since(r.read) >= m.touchEvery {
+		return nil
+	}
+	now, s := m.now(), r.session
+	if now.Sub(s.LastUsed) >= m.touchEvery || !now.Before(m.IdleEnds(s)) || m.revocations.ends(s.Names, s.CreatedAt) {
+		return nil
+	}
+	return s
+}
+
 func (m *Manager) find(ctx context.Context, key string) (Lookup, error) {
+	began, epoch := time.Now(), m.revocations.epoch.Load()
 	reading, cancel := bound(ctx) // one deadline for both reads
 	defer cancel()
 	row, found, err := m.store.Get(reading, key)
@@ -80,7 +110,9 @@ func (m *Manager) find(ctx context.Context, key string) (Lookup, error) {
 			lastUsed = now.Truncate(time.Microsecond)
 		}
 	}
-	return Lookup{Session: e.at(lastUsed, slot)}, nil
+	s := e.at(lastUsed, slot)
+	slot.keep(&ready{session: s, read: began, epoch: epoch})
+	return Lookup{Session: s}, nil
 }
 
 // decode opens a row. What is believed comes from the sealed body.
@@ -97,11 +129,7 @@ func (m *Manager) decode(key string, row *Row) (e *entry, newest bool, err error
 }
 
 func (m *Manager) entry(body []byte, s *Session, idled bool) *entry {
-	markers := []Marker{bySession(Ended, s.Key), m.bySubject(Ended, s.Subject)}
-	if s.SID != "" {
-		markers = append(markers, m.bySID(Ended, s.SID))
-	}
-	return &entry{version: s.Version, body: body, session: s, markers: markers, idled: idled}
+	return &entry{sum: sha256.Sum256(body), session: s, idled: idled}
 }
 
 // at returns the session as used at that time, without copying it when it is known
@@ -120,7 +148,11 @@ func (e *entry) at(lastUsed time.Time, in *slot) *Session {
 // ended reports whether a marker ends the session: it was created before or at it.
 // The caller bounds ctx.
 func (m *Manager) ended(ctx context.Context, e *entry) (bool, error) {
-	marks, err := m.store.Marked(ctx, e.markers...)
+	markers := make([]Marker, len(e.session.Names))
+	for i, name := range e.session.Names {
+		markers[i] = Marker{Ended, name}
+	}
+	marks, err := m.store.Marked(ctx, markers...)
 	if err != nil {
 		return false, m.unavailable("reading markers", err)
 	}
@@ -147,7 +179,7 @@ func (m *Manager) idling(ctx context.Context, in *slot, e *entry, row *Row) (Loo
 	}
 	ctx = context.WithoutCancel(ctx)
 	if m.afterIdleCode {
-		if _, err := m.mark(ctx, m.fresh(e.session.SID, e.session.Subject), 0); err != nil {
+		if _, err := m.mark(ctx, time.Time{}, 0, m.fresh(e.session.SID, e.session.Subject)); err != nil {
 			return Lookup{}, err
 		}
 	}
@@ -216,4 +248,12 @@ func (m *Manager) touch(ctx context.Context, key string, now time.Time) (touched
 		m.observe(EventTouched)
 	}
 	return ok, ok
+}
+
+// IdleEnds is when s ends if it is not used until then, at most its absolute end.
+func (m *Manager) IdleEnds(s *Session) time.Time {
+	if ends := s.LastUsed.Add(m.idle); m.idle > 0 && ends.Before(s.ExpiresAt) {
+		return ends
+	}
+	return s.ExpiresAt
 }

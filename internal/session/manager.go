@@ -22,9 +22,10 @@ const (
 	// consumeLife outlives every sign-in attempt and its cookie.
 	consumeLife = 25 * time.Hour
 	// maxTouchInterval bounds how stale LastUsed may be.
-	maxTouchInterval = time.Minute
-	maxUserAgent     = 512
-	defaultCache     = 8192
+	maxTouchInterval  = time.Minute
+	maxUserAgent      = 512
+	defaultCache      = 100_000
+	defaultCacheBytes = 256 << 20
 )
 
 // Events that Config.Metrics is told.
@@ -53,11 +54,17 @@ type Config struct {
 	Cookie        string // name; with the prefix __Host- only if Secure
 	Secure        bool
 	Identity      identity.Options
-	// CacheSize is how many decoded sessions are kept. Zero: 8192.
+	// Revocations is what the process knows of the store's log, shared by all its
+	// Managers over one store. While it runs, sessions are served from the cache.
+	// Nil: one that does not.
+	Revocations *Revocations
+	// CacheSize is how many decoded sessions are kept. Zero: 100,000.
 	CacheSize int
-	Now       func() time.Time   // nil: time.Now
-	Log       *slog.Logger       // nil: none
-	Metrics   func(event string) // nil: none
+	// CacheBytes is how much memory they may take, about. Zero: 256 MiB.
+	CacheBytes int
+	Now        func() time.Time   // nil: time.Now
+	Log        *slog.Logger       // nil: none
+	Metrics    func(event string) // nil: none
 }
 
 // Manager starts, finds, changes and ends sessions. It is safe for concurrent use
@@ -76,6 +83,7 @@ type Manager struct {
 	observe          func(string)
 	scs              *scs.SessionManager
 	cache            *cache
+	revocations      *Revocations
 }
 
 // NewManager makes a Manager; it does not ask the store.
@@ -109,11 +117,18 @@ func NewManager(c Config) (*Manager, error) {
 	if m.observe == nil {
 		m.observe = func(string) {}
 	}
+	if m.revocations = c.Revocations; m.revocations == nil {
+		m.revocations = NewRevocations(RevocationsConfig{Store: c.Store, Now: c.Now, Log: c.Log})
+	}
 	size := c.CacheSize
 	if size <= 0 {
 		size = defaultCache
 	}
-	m.cache = newCache(size)
+	bytes := c.CacheBytes
+	if bytes <= 0 {
+		bytes = defaultCacheBytes
+	}
+	m.cache = newCache(size, bytes)
 	// A literal, not scs.New: that one starts a store of its own with a goroutine.
 	// IdleTimeout stays zero: with it scs writes the whole record at every load.
 	m.scs = &scs.SessionManager{
@@ -133,8 +148,8 @@ func NewManager(c Config) (*Manager, error) {
 //  1. The store's clock says when it was created, so that markers compare.
 //  2. A fresh token; one that the browser brought is never taken over.
 //  3. The row is created, sealed for the token's hash.
-//  4. The row of the session it replaces is deleted. Its tokens are not revoked:
-//     sessions of one browser share the provider's grant.
+//  4. The session it replaces ends. Its tokens are not revoked: sessions of one
+//     browser share the provider's grant.
 //  5. Only then the cookie is written, and the answer made uncacheable.
 func (m *Manager) Start(ctx context.Context, w http.ResponseWriter, n New) (*Session, error) {
 	created := n.Began
@@ -174,9 +189,8 @@ func (m *Manager) Start(ctx context.Context, w http.ResponseWriter, n New) (*Ses
 	}
 
 	if n.Replace != nil && n.Replace.Key != s.Key {
-		if _, err := m.remove(ctx, n.Replace.Key); err != nil {
-			m.remove(context.WithoutCancel(ctx), s.Key)
-			return nil, err
+		if err := m.Drop(ctx, n.Replace); err != nil {
+			m.log.WarnContext(ctx, "the session before this one ends when the store can be asked again", "session", n.Replace.ID, "error", err)
 		}
 	}
 	m.scs.WriteSessionCookie(loaded, w, token, expiry)

@@ -107,6 +107,10 @@ func (m *Manager) session(rec *record, key string, version uint64) (*Session, er
 		return nil, errors.New("subject of the claims is not the session's")
 	}
 	s.Identity = id
+	s.Names = []string{bySession(Ended, key).By, m.bySubject(Ended, s.Subject).By}
+	if s.SID != "" {
+		s.Names = append(s.Names, m.bySID(Ended, s.SID).By)
+	}
 	return s, nil
 }
 

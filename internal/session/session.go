@@ -19,6 +19,10 @@ type Session struct {
 	ID      string // short and public: for pages, logs and the audit file
 	Version uint64
 
+	// Names are what a revocation can name it by: the session, the person and, where
+	// the provider names one, its session there. As Marker.By.
+	Names []string
+
 	Subject   string
 	SID       string // the provider's session; "" if it names none
 	Host      string // on which the person signed in

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"portero/internal/identity"
@@ -206,7 +207,7 @@ func TestFixation(t *testing.T) {
 
 func TestStartIsAllOrNothing(t *testing.T) {
 	t.Parallel()
-	for _, operation := range []string{"now", "create", "delete"} {
+	for _, operation := range []string{"now", "create"} {
 		t.Run(operation, func(t *testing.T) {
 			t.Parallel()
 			s := newSetup(t, nil)
@@ -234,6 +235,34 @@ func TestStartIsAllOrNothing(t *testing.T) {
 			s.wantReason(oldCookie, session.Found)
 		})
 	}
+}
+
+// Whoever has signed in again is signed in, though the session before cannot be ended
+// at this moment: it will be.
+func TestReplacedSessionEndsLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSetup(t, func(c *session.Config) { c.Revocations = session.NewRevocations(session.RevocationsConfig{Store: c.Store}) })
+		running, stop := context.WithCancel(t.Context())
+		go s.config.Revocations.Run(running)
+		defer stop()
+		n := person(t, "ann", "s1")
+		var oldCookie *http.Cookie
+		n.Replace, oldCookie = s.start(n)
+		s.store.failing(func(_ context.Context, op string) error {
+			if op == "mark" || op == "delete" {
+				return errors.New("broken")
+			}
+			return nil
+		})
+		_, c := s.start(n)
+		s.wantReason(c, session.Found)
+		s.store.failing(func(context.Context, string) error { return nil })
+		time.Sleep(time.Second) // the bubble's clock
+		synctest.Wait()
+		s.wantReason(oldCookie, session.EndedReason)
+		s.wantReason(c, session.Found)
+	})
 }
 
 // SE-08, CK-05, CK-07, CK-08, CK-11

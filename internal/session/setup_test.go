@@ -224,11 +224,32 @@ func (f *faulty) Consume(ctx context.Context, mark string, keep time.Duration) (
 	return f.Store.Consume(ctx, mark, keep)
 }
 
-func (f *faulty) Mark(ctx context.Context, m session.Marker, keep time.Duration) (time.Time, error) {
+func (f *faulty) Mark(ctx context.Context, m session.Marker, at time.Time, keep time.Duration) error {
 	if err := f.before(ctx, "mark"); err != nil {
-		return time.Time{}, err
+		return err
 	}
-	return f.Store.Mark(ctx, m, keep)
+	return f.Store.Mark(ctx, m, at, keep)
+}
+
+func (f *faulty) Publish(ctx context.Context, rs ...session.Revocation) error {
+	if err := f.before(ctx, "publish"); err != nil {
+		return err
+	}
+	return f.Store.Publish(ctx, rs...)
+}
+
+func (f *faulty) Published(ctx context.Context, after string) ([]session.Revocation, string, bool, error) {
+	if err := f.before(ctx, "published"); err != nil {
+		return nil, "", false, err
+	}
+	return f.Store.Published(ctx, after)
+}
+
+func (f *faulty) Lease(ctx context.Context, name, holder string, keep time.Duration) (bool, error) {
+	if err := f.before(ctx, "lease"); err != nil {
+		return false, err
+	}
+	return f.Store.Lease(ctx, name, holder, keep)
 }
 
 func (f *faulty) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, error) {

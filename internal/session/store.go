@@ -49,11 +49,25 @@ const (
 	Fresh MarkerKind = 2
 )
 
+const (
+	// LogLife is how long the revocation log keeps an entry at least.
+	LogLife = 5 * time.Minute
+	// LogPage is how many entries of the log are read at once at most.
+	LogPage = 1000
+)
+
 // Marker is a point in time noted about a session, a sid or a subject.
 type Marker struct {
 	Kind MarkerKind
 	// By is "session:", "sid:" or "subject:" and a hash.
 	By string
+}
+
+// Revocation says that what By names has ended: every session of that name that was
+// created before or at At. It is what replicas tell each other.
+type Revocation struct {
+	By string    // as Marker.By
+	At time.Time // by the store's clock
 }
 
 // Filter selects rows for listing. Zero: all rows.
@@ -89,9 +103,9 @@ type Store interface {
 	// Consume notes mark for as long as keep. Of all calls of all users of the store,
 	// one is first; at is when that was, by the store's clock.
 	Consume(ctx context.Context, mark string, keep time.Duration) (first bool, at time.Time, err error)
-	// Mark sets the marker to the store's present time, or leaves a later one, and
-	// keeps it for as long as keep, or longer if an earlier call said so.
-	Mark(ctx context.Context, m Marker, keep time.Duration) (at time.Time, err error)
+	// Mark sets the marker to at, which is a time of the store's clock (Now), or leaves
+	// a later one. It is kept for as long as keep, or longer if an earlier call said so.
+	Mark(ctx context.Context, m Marker, at time.Time, keep time.Duration) error
 	// Marked returns one time per marker, zero where there is none.
 	Marked(ctx context.Context, ms ...Marker) ([]time.Time, error)
 	// List returns a page of rows in no particular order and the cursor of the next
@@ -99,7 +113,20 @@ type Store interface {
 	// row that is there from the first page to the last is on exactly one of them.
 	// The limit is a wish; zero or less: 100.
 	List(ctx context.Context, f Filter, cursor string, limit int) (rows []Row, next string, err error)
-	// Now is the store's clock.
+	// Publish appends to the revocation log, which keeps every entry for LogLife.
+	Publish(ctx context.Context, rs ...Revocation) error
+	// Published returns what was published after the place that an earlier call named
+	// as next, oldest first, and the place after it. whole is false if something may be
+	// missing: after is "", is older than the log, or the log is not the same any more;
+	// then next is its present end. After LogPage entries the rest follows at the next
+	// call; fewer were all there was.
+	Published(ctx context.Context, after string) (rs []Revocation, next string, whole bool, err error)
+	// Lease gives name to holder for as long as keep, unless somebody has it, holder
+	// included: false. Leases come back only by Release or by their end.
+	Lease(ctx context.Context, name, holder string, keep time.Duration) (ok bool, err error)
+	// Release ends a lease if holder has it; false if not.
+	Release(ctx context.Context, name, holder string) (ok bool, err error)
+	// Now is the store's clock. On a store of many machines it is that of one of them.
 	Now(ctx context.Context) (time.Time, error)
 	// Ping says whether the store can be asked.
 	Ping(ctx context.Context) error

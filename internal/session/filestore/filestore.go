@@ -51,7 +51,8 @@ type Store struct {
 	done    chan struct{} // closed when the writer has ended
 	closer  chan struct{} // holds one token; whoever takes it closes
 	markers markers       // all that the file has
-	broken  atomic.Bool   // a write met damage: bbolt's locks are in no known state
+	local   session.Local
+	broken  atomic.Bool // a write met damage: bbolt's locks are in no known state
 }
 
 var (
@@ -219,13 +220,13 @@ func (s *Store) Consume(ctx context.Context, mark string, keep time.Duration) (b
 }
 
 // Mark implements session.Store.
-func (s *Store) Mark(ctx context.Context, m session.Marker, keep time.Duration) (time.Time, error) {
+func (s *Store) Mark(ctx context.Context, m session.Marker, at time.Time, keep time.Duration) error {
 	var set dated
-	err := s.updateThen(ctx, func(tx *bolt.Tx) error {
+	return s.updateThen(ctx, func(tx *bolt.Tx) error {
 		now := s.clock()
-		set = dated{now, now.Add(keep)}
+		set = dated{at.UTC().Truncate(time.Microsecond), now.Add(keep)}
 		if have, found := getDated(tx.Bucket(bucketMarkers), markerKey(m), now); found {
-			if have.at.After(set.at) { // the clock went back: what was ended stays ended
+			if have.at.After(set.at) {
 				set.at = have.at
 			}
 			if have.until.After(set.until) {
@@ -234,22 +235,50 @@ func (s *Store) Mark(ctx context.Context, m session.Marker, keep time.Duration) 
 		}
 		return putDated(tx, bucketMarkers, markerKey(m), set)
 	}, func() { s.markers.set(m, set) })
-	if err != nil {
-		return time.Time{}, err
-	}
-	return set.at, nil
 }
 
 // Marked implements session.Store. It answers from memory: every request asks for
 // markers, and nobody else writes to the file.
 func (s *Store) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if err := s.usable(); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
 	return s.markers.of(ms, s.clock()), nil
+}
+
+// Publish implements session.Store. The log is in memory: the file belongs to one
+// process, and what that one has cached ends with it.
+func (s *Store) Publish(ctx context.Context, rs ...session.Revocation) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	s.local.Publish(s.clock(), rs...)
+	return nil
+}
+
+// Published implements session.Store.
+func (s *Store) Published(ctx context.Context, after string) ([]session.Revocation, string, bool, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, "", false, err
+	}
+	rs, next, whole := s.local.Published(after)
+	return rs, next, whole, nil
+}
+
+// Lease implements session.Store. Leases are in memory, as the log is.
+func (s *Store) Lease(ctx context.Context, name, holder string, keep time.Duration) (bool, error) {
+	if err := s.ready(ctx); err != nil {
+		return false, err
+	}
+	return s.local.Lease(s.clock(), name, holder, keep), nil
+}
+
+// Release implements session.Store.
+func (s *Store) Release(ctx context.Context, name, holder string) (bool, error) {
+	if err := s.ready(ctx); err != nil {
+		return false, err
+	}
+	return s.local.Release(s.clock(), name, holder), nil
 }
 
 // List implements session.Store. The cursor is the last key of the page before.
@@ -304,10 +333,7 @@ func (s *Store) Close() error {
 
 // view reads. bbolt's readers do not wait for writers.
 func (s *Store) view(ctx context.Context, read func(*bolt.Tx) error) (err error) {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := s.usable(); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return err
 	}
 	defer damage(&err)()
@@ -319,6 +345,13 @@ func (s *Store) view(ctx context.Context, read func(*bolt.Tx) error) (err error)
 }
 
 var errBroken = errors.New("the file is damaged; move it away to start with an empty one")
+
+func (s *Store) ready(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.usable()
+}
 
 func (s *Store) usable() error {
 	select {

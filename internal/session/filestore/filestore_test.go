@@ -70,7 +70,8 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Touch(ctx, "key", clock.Now().Add(time.Minute))
-	at, _ := s.Mark(ctx, marker, time.Hour)
+	at := clock.Now()
+	s.Mark(ctx, marker, at, time.Hour)
 	s.Consume(ctx, "mark", time.Hour)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -329,8 +330,8 @@ func TestExpiredRowsLeaveTheFile(t *testing.T) {
 			}
 		}
 		marker := session.Marker{Kind: session.Ended, By: "x"}
-		s.Mark(ctx, marker, 30*time.Second)
-		s.Mark(ctx, marker, 2*time.Hour) // kept longer: the first end must not remove it
+		s.Mark(ctx, marker, time.Now(), 30*time.Second)
+		s.Mark(ctx, marker, time.Now(), 2*time.Hour) // kept longer: the first end must not remove it
 		s.Consume(ctx, "x", 30*time.Second)
 		for _, step := range []struct {
 			after time.Duration

@@ -29,9 +29,10 @@ type Config struct {
 
 // Store is a session.Store in memory. It is safe for concurrent use.
 type Store struct {
-	now  func() time.Time
-	stop chan struct{}
-	done chan struct{}
+	now   func() time.Time
+	stop  chan struct{}
+	done  chan struct{}
+	local session.Local
 
 	mu       sync.RWMutex
 	closed   bool
@@ -183,16 +184,16 @@ func (s *Store) Consume(ctx context.Context, mark string, keep time.Duration) (b
 }
 
 // Mark implements session.Store.
-func (s *Store) Mark(ctx context.Context, m session.Marker, keep time.Duration) (time.Time, error) {
+func (s *Store) Mark(ctx context.Context, m session.Marker, at time.Time, keep time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.ready(ctx); err != nil {
-		return time.Time{}, err
+		return err
 	}
 	now := s.clock()
-	set := dated{now, now.Add(keep)}
+	set := dated{at.UTC().Truncate(time.Microsecond), now.Add(keep)}
 	if have, found := s.markers[m]; found && now.Before(have.until) {
-		if have.at.After(set.at) { // the clock went back: what was ended stays ended
+		if have.at.After(set.at) {
 			set.at = have.at
 		}
 		if have.until.After(set.until) {
@@ -200,7 +201,7 @@ func (s *Store) Mark(ctx context.Context, m session.Marker, keep time.Duration) 
 		}
 	}
 	s.markers[m] = set
-	return set.at, nil
+	return nil
 }
 
 // Marked implements session.Store.
@@ -289,6 +290,48 @@ func (s *Store) Count(ctx context.Context) (int, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.rows), s.ready(ctx)
+}
+
+// Publish implements session.Store.
+func (s *Store) Publish(ctx context.Context, rs ...session.Revocation) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	s.local.Publish(s.clock(), rs...)
+	return nil
+}
+
+// Published implements session.Store.
+func (s *Store) Published(ctx context.Context, after string) ([]session.Revocation, string, bool, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.ready(ctx); err != nil {
+		return nil, "", false, err
+	}
+	rs, next, whole := s.local.Published(after)
+	return rs, next, whole, nil
+}
+
+// Lease implements session.Store.
+func (s *Store) Lease(ctx context.Context, name, holder string, keep time.Duration) (bool, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.ready(ctx); err != nil {
+		return false, err
+	}
+	return s.local.Lease(s.clock(), name, holder, keep), nil
+}
+
+// Release implements session.Store.
+func (s *Store) Release(ctx context.Context, name, holder string) (bool, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.ready(ctx); err != nil {
+		return false, err
+	}
+	return s.local.Release(s.clock(), name, holder), nil
 }
 
 // Now implements session.Store.

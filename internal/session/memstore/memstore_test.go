@@ -38,7 +38,7 @@ func TestExpiredRowsLeaveMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.Mark(ctx, session.Marker{Kind: session.Ended, By: "x"}, 30*time.Second)
+		s.Mark(ctx, session.Marker{Kind: session.Ended, By: "x"}, time.Now(), 30*time.Second)
 		s.Consume(ctx, "x", 30*time.Second)
 		for _, step := range []struct {
 			after time.Duration

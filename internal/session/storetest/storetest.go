@@ -74,7 +74,13 @@ func Run(t *testing.T, open func(t *testing.T, clock *Clock) session.Store) {
 		{"consuming has one winner", testConsumeRace},
 		{"the latest marker wins", testMarkers},
 		{"markers do not mix", testMarkersApart},
-		{"markers survive a clock that goes back", testMarkerClockBack},
+		{"markers never go back", testMarkerBack},
+		{"the log tells what was published since", testLog},
+		{"the log by many writers", testLogRace},
+		{"the log lives long enough", testLogLife},
+		{"places that are not in the log", testLogPlaces},
+		{"a lease has one holder", testLease},
+		{"leasing has one winner", testLeaseRace},
 		{"listing", testList},
 		{"listing by pages", testListPages},
 		{"listing while rows come and go", testListMoving},
@@ -487,9 +493,12 @@ func testHostileKeys(f *fixture) {
 		f.yes("Consume", first, err, true)
 		first, _, err = f.store.Consume(ctx, key, time.Hour)
 		f.yes("Consume again", first, err, false)
-		if _, err := f.store.Mark(ctx, session.Marker{Kind: session.Ended, By: key}, time.Hour); err != nil {
+		if err := f.store.Mark(ctx, session.Marker{Kind: session.Ended, By: key}, f.clock.Now(), time.Hour); err != nil {
 			f.Errorf("Mark(%.40q): %v", key, err)
 		}
+		ok, err := f.store.Lease(ctx, key, key, time.Hour)
+		f.yes("Lease", ok, err, true)
+		f.publish(session.Revocation{By: key, At: f.clock.Now()})
 	}
 	if got := len(f.all(session.Filter{}, 3)); got != len(keys) {
 		f.Errorf("%d rows listed by pages of three, want %d", got, len(keys))
@@ -557,9 +566,13 @@ func (f *fixture) everything(ctx context.Context, key string) map[string]error {
 	_, errs["Touch"] = f.store.Touch(ctx, key, f.clock.Now().Add(time.Second))
 	_, errs["Delete"] = f.store.Delete(ctx, key)
 	_, _, errs["Consume"] = f.store.Consume(ctx, "mark", time.Hour)
-	_, errs["Mark"] = f.store.Mark(ctx, session.Marker{Kind: session.Fresh, By: "sid:x"}, time.Hour)
+	errs["Mark"] = f.store.Mark(ctx, session.Marker{Kind: session.Fresh, By: "sid:x"}, f.clock.Now(), time.Hour)
 	_, errs["Marked"] = f.store.Marked(ctx, session.Marker{Kind: session.Fresh, By: "sid:x"})
 	_, _, errs["List"] = f.store.List(ctx, session.Filter{}, "", 10)
+	errs["Publish"] = f.store.Publish(ctx, session.Revocation{By: "sid:x", At: f.clock.Now()})
+	_, _, _, errs["Published"] = f.store.Published(ctx, "")
+	_, errs["Lease"] = f.store.Lease(ctx, "name", "holder", time.Hour)
+	_, errs["Release"] = f.store.Release(ctx, "name", "holder")
 	_, errs["Now"] = f.store.Now(ctx)
 	errs["Ping"] = f.store.Ping(ctx)
 	if counter, ok := f.store.(session.Counter); ok {
