@@ -11,6 +11,7 @@
 // Invariants:
 //   - A browser is sent to loopback addresses, or to a URI the configuration names, and nowhere else (ParseRedirectURI).
 //   - A code is redeemed once; a second redemption, or the use of a refresh token three seconds after it was replaced, ends the whole grant.
+//   - The Management API answers to tokens of the management client alone, and there is none without that client.
 //   - A form is answered only together with the cookie of the browser it was made for.
 //   - Everything a stranger can make it remember expires within an hour and is bounded in number.
 //

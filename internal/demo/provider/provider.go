@@ -121,7 +121,7 @@ func New(c Config) (*Provider, error) {
 	return p, nil
 }
 
-// Handler serves the provider: everything under /oidc/ and the pages under /sign-in and its like.
+// Handler serves the provider: everything under /oidc/, the pages under /sign-in and its like, and the sessions of the Management API.
 func (p *Provider) Handler() http.Handler { return p.handler }
 
 // Switches changes how the provider behaves, for tests.
@@ -157,6 +157,10 @@ func (p *Provider) routes() http.Handler {
 	handle(EndSession, "POST /oidc/session/end", p.serveEndSession)
 	handle(EndSession, "POST /oidc/session/end/confirm", p.serveEndSessionConfirm)
 	handle(EndSession, "GET /oidc/session/end/success", p.serveEndSessionSuccess)
+	if p.config.ManagementID != "" {
+		handle(Management, "GET /api/users/{user}/sessions", p.managed(p.serveSessions))
+		handle(Management, "DELETE /api/users/{user}/sessions/{session}", p.managed(p.serveDeleteSession))
+	}
 
 	for _, path := range signInPaths {
 		handle(Pages, "GET "+path, p.serveAddress)

@@ -73,6 +73,7 @@ type person struct {
 // session is one browser in which somebody is signed in.
 type session struct {
 	id, subject string
+	uid         string // its name for the Management API, which outlives the cookie's value
 	authTime    time.Time
 	clients     map[string]authorization // :: client id → authorization
 }
@@ -207,10 +208,10 @@ func (s *store) signIn(cookie, address string) (session, bool) {
 		return session{}, false
 	}
 	p.updated = now
-	fresh := session{id: random(), subject: p.subject, authTime: now, clients: map[string]authorization{}}
+	fresh := session{id: random(), uid: random(), subject: p.subject, authTime: now, clients: map[string]authorization{}}
 	if old := s.sessions.get(now, cookie); old != nil {
 		if old.subject == p.subject {
-			fresh.clients = old.clients
+			fresh.clients, fresh.uid = old.clients, old.uid
 		} else {
 			s.endBound(*old)
 		}

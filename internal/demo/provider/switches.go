@@ -23,6 +23,7 @@ const (
 	Revocation    Endpoint = "revocation"
 	Userinfo      Endpoint = "userinfo"
 	EndSession    Endpoint = "end-session"
+	Management    Endpoint = "management"
 	Pages         Endpoint = "pages"
 )
 
