@@ -32,18 +32,24 @@ func (d *decoder) checkLogto(c *Config) {
 		}
 	}
 	for i, resource := range l.Resources {
-		if u, err := url.Parse(resource); err != nil || !u.IsAbs() || u.Fragment != "" { // RFC 8707 section 2
-			d.problem(fmt.Sprintf("logto.resources[%d]", i), "%s is no absolute URI; write the API identifier that Logto's console shows", quote(resource))
-		}
+		d.checkResource(fmt.Sprintf("logto.resources[%d]", i), resource)
 	}
 	d.checkExtraParams(l.SignIn.ExtraParams)
 	m := l.Management
+	d.checkResource("logto.management.resource", m.Resource)
 	switch secretOK := d.ok("logto.management.app_secret") && d.ok("logto.management.app_secret_file"); {
 	case !secretOK:
 	case m.AppID == "" && m.AppSecret.IsSet():
 		d.missing("logto.management.app_id", "the App ID of the machine-to-machine application")
 	case m.AppID != "" && !m.AppSecret.IsSet():
 		d.missing("logto.management.app_secret", "the App secret of the machine-to-machine application, or app_secret_file")
+	}
+}
+
+// checkResource checks an API identifier (RFC 8707 section 2).
+func (d *decoder) checkResource(path, resource string) {
+	if u, err := url.Parse(resource); d.ok(path) && (err != nil || !u.IsAbs() || u.Fragment != "") {
+		d.problem(path, "%s is no absolute URI; write the API identifier that Logto's console shows", quote(resource))
 	}
 }
 
