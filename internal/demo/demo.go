@@ -255,16 +255,17 @@ func (d *Demo) configuration(c Config) (*config.Config, error) {
 listen: 127.0.0.1:0
 external_url: %s
 admin: {listen: "127.0.0.1:0"}
-logto: {endpoint: "%s", app_id: %s, app_secret: %s}
+logto: {endpoint: "%s", app_id: %s, app_secret: %s, management: {app_id: %s, app_secret: %s}}
 session: {store: memory}
 shutdown: {timeout: 1s}
 allow: [{email_domains: ["*"]}]
 log: {access: false}
 routes:
-  - {name: public, title: Sample application, path: /public, access: public, upstreams: [{url: "%[5]s"}]}
-  - {name: admin, title: Sample application, path: /admin, allow: [{roles: [admin]}], upstreams: [{url: "%[5]s"}]}
-  - {name: sample, title: Sample application, path: /, upstreams: [{url: "%[5]s"}]}
-%s`, d.Addresses.Gateway, d.Addresses.Provider, d.Logto.AppID, d.Logto.AppSecret, d.Addresses.Application, strings.ReplaceAll(c.Extra, "APPLICATION", d.Addresses.Application))
+  - {name: public, title: Sample application, path: /public, access: public, upstreams: [{url: "%[7]s"}]}
+  - {name: admin, title: Sample application, path: /admin, allow: [{roles: [admin]}], upstreams: [{url: "%[7]s"}]}
+  - {name: sample, title: Sample application, path: /, upstreams: [{url: "%[7]s"}]}
+%s`, d.Addresses.Gateway, d.Addresses.Provider, d.Logto.AppID, d.Logto.AppSecret, d.Logto.Management.AppID, d.Logto.Management.AppSecret,
+		d.Addresses.Application, strings.ReplaceAll(c.Extra, "APPLICATION", d.Addresses.Application))
 	cfg, err := config.Load(config.Options{Path: "demo.yaml", Text: []byte(strings.TrimLeft(text, "\n"))})
 	if err != nil {
 		return nil, fmt.Errorf("the demonstration's own configuration: %w", err)
