@@ -13,7 +13,7 @@ import (
 // Account is what a person sees on the own page.
 type Account struct {
 	Email, Name string
-	Sessions    []AccountSession // in any order
+	Sessions    []AccountSession // in any order; the ten that were used last are shown, and how many more there are
 	Learned     []LearnedItem    // never tokens. Empty: the section is absent
 	Notice      int              // how many sessions the last action ended. 0: no notice
 
@@ -35,9 +35,13 @@ type LearnedItem struct{ Label, Value string }
 type accountView struct {
 	SessionsTitle, LearnedTitle string
 	Sessions                    template.HTML // the rows of the list
+	More                        string        // how many are not in it. Empty: none
 	Others                      *button
 	Learned                     template.HTML // the rows of the list. Empty: the section is absent
 }
+
+// maxSessions is how many rows the list has: with more the page would outgrow its weight.
+const maxSessions = 10
 
 // escaped is text or the value of an attribute in the rows, which are written here: as with markup, the template would
 // take longer over them than over all the rest.
@@ -66,6 +70,10 @@ func (s *Set) account(a *Account, lang string) *accountView {
 		}
 		return cmp.Or(y.LastUsed.Compare(x.LastUsed), y.SignedIn.Compare(x.SignedIn))
 	})
+	count := len(sessions)
+	if rest := count - maxSessions; rest > 0 {
+		sessions, v.More = sessions[:maxSessions], fmt.Sprintf(c.more, c.number(rest))
+	}
 	end := target(a.EndURL)
 	var rows strings.Builder
 	for _, one := range sessions {
@@ -96,7 +104,7 @@ func (s *Set) account(a *Account, lang string) *accountView {
 		rows.WriteString(string(row) + "</li>\n")
 	}
 	v.Sessions = template.HTML(rows.String())
-	if len(sessions) > 1 && a.EndURL != "" {
+	if count > 1 && a.EndURL != "" {
 		v.Others = &button{URL: a.EndURL, Post: true, Fields: []Field{{"others", "1"}}, Quiet: true,
 			Label: markup(s.kinds[AccountPage].words[lang].secondary.render(&values{app: cut(s.cfg.Name), email: cut(a.Email)}))}
 	}

@@ -35,6 +35,14 @@ func (s *Set) Samples(lang string) []Sample {
 	one.Sessions, one.EndURL = account.Sessions[1:], ""
 	ended := account
 	ended.Notice = 2
+	many := account
+	many.Notice, many.Sessions = 12, account.Sessions[1:]
+	for i := range 199 {
+		used := now.Add(-time.Duration(i+1) * 7 * time.Hour)
+		many.Sessions = append(many.Sessions, AccountSession{
+			ID: fmt.Sprintf("Zk3f-Q9xM%03d", i), Device: s.Device("Android SamsungBrowser/", lang), SignedIn: used.Add(-50 * time.Hour), LastUsed: used,
+		})
+	}
 
 	var out []Sample
 	for _, k := range kinds() {
@@ -71,7 +79,7 @@ func (s *Set) Samples(lang string) []Sample {
 			for _, c := range []struct {
 				name    string
 				account *Account
-			}{{"", &account}, {".one-session", &one}, {".ended", &ended}} {
+			}{{"", &account}, {".one-session", &one}, {".ended", &ended}, {".many-sessions", &many}} {
 				p.Account = c.account
 				out = append(out, Sample{string(k.id) + c.name, p})
 			}

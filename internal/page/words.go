@@ -313,6 +313,7 @@ type common struct {
 	sessions, learned string // headings of the own page
 	thisDevice        string
 	used              string // {in} and {last}
+	more              string // sessions that are not shown; fmt: count
 	end, endLabel     string // endLabel is the accessible name; fmt: device
 	ended, endedMany  string // notice; the second with fmt: count
 	unknownBrowser    string
@@ -342,6 +343,7 @@ func commons() map[string]*common {
 			learned:     "What applications learn about you",
 			thisDevice:  "This device",
 			used:        "Signed in {in}, last used {last}",
+			more:        "And %s more, used longer ago.",
 			end:         "End",
 			endLabel:    "End the session of %s",
 			ended:       "1 session ended.", endedMany: "%s sessions ended.",
@@ -372,6 +374,7 @@ func commons() map[string]*common {
 			learned:     "Qué saben de ti las aplicaciones",
 			thisDevice:  "Este dispositivo",
 			used:        "Sesión iniciada {in}, último uso {last}",
+			more:        "Y %s más, con un uso menos reciente.",
 			end:         "Cerrar",
 			endLabel:    "Cerrar la sesión de %s",
 			ended:       "Se ha cerrado 1 sesión.", endedMany: "Se han cerrado %s sesiones.",
