@@ -81,7 +81,7 @@ func FuzzValue(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b string) {
 		h := http.Header{}
 		list := slices.DeleteFunc([]string{a, b}, func(s string) bool { return s == "" })
-		omitted := strings.Join(set.Apply(h, &identity.Identity{Subject: "u", Claims: identity.Claims{"v": a, "l": list}}), "\n")
+		omitted := strings.Join(set.Apply(h, &identity.Identity{Subject: "u", Claims: identity.NewClaimSet(identity.Claims{"v": a, "l": list})}), "\n")
 		for _, e := range encodings {
 			key := http.CanonicalHeaderKey("X-Text-" + e.String())
 			got := h.Get(key)

@@ -102,9 +102,9 @@ func (f *Flow) Renew(ctx context.Context, s *session.Session) (*session.Session,
 	now := f.now()
 	wait := !now.Before(s.AccessExpires) || denied(s)
 	switch {
-	case s.RefreshToken == "" && wait:
+	case !s.Renewable && wait:
 		return nil, f.over(ctx, s, "no-refresh-token")
-	case s.RefreshToken == "":
+	case !s.Renewable:
 		return s, nil
 	case postponed(s, now):
 		return f.meanwhile(s, now)

@@ -43,7 +43,7 @@ func (f *Flow) SignOut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := f.Sessions.Lookup(r.Context(), r)
+	found, err := f.Sessions.Find(r.Context(), r)
 	if err != nil {
 		return f.unavailable(r, ret, err)
 	}

@@ -31,14 +31,14 @@ type Options struct {
 
 // Identity is who somebody is. It is shared between requests and never modified.
 type Identity struct {
-	Subject       string   // sub: never empty
-	Email         string   // lower case; "" if unverified (unless Options says otherwise) or malformed
-	Name          string   // name: chosen by the person
-	Username      string   // username
-	EmailVerified bool     // email_verified is the boolean true
-	Roles         []string // roles
-	Organizations []string // organizations: identifiers
-	Claims        Claims   // all of them, as received
+	Subject       string    // sub: never empty
+	Email         string    // lower case; "" if unverified (unless Options says otherwise) or malformed
+	Name          string    // name: chosen by the person
+	Username      string    // username
+	EmailVerified bool      // email_verified is the boolean true
+	Roles         []string  // roles
+	Organizations []string  // organizations: identifiers
+	Claims        *ClaimSet // all of them, as received
 }
 
 // New reads the identity from the claims of a verified ID token. The only error is a subject that is missing, empty,
@@ -57,7 +57,7 @@ func New(c Claims, o Options) (Identity, error) {
 		Subject:       subject,
 		Roles:         c.List("roles"),
 		Organizations: c.List("organizations"),
-		Claims:        c,
+		Claims:        NewClaimSet(c),
 	}
 	id.Name, _ = c["name"].(string)
 	id.Username, _ = c["username"].(string)
@@ -66,6 +66,13 @@ func New(c Claims, o Options) (Identity, error) {
 		id.Email = NormalEmail(email)
 	}
 	return id, nil
+}
+
+// Compact returns a copy that takes little memory: raw is the JSON of the same claims,
+// which are decoded when somebody asks for one without a field of its own.
+func (id Identity) Compact(raw string) Identity {
+	id.Claims = &ClaimSet{raw: raw}
+	return id
 }
 
 // Text is the text of the claim at path as rules and applications see it: Claims.Text, save that a claim with a field

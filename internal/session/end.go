@@ -127,9 +127,9 @@ func (m *Manager) Clear(ctx context.Context, e Ending) ([]*Session, error) {
 			if !ok {
 				return err
 			}
-			if x, _, err := m.decode(row.Key, &row); err == nil && !x.idled {
+			if s, idled, _, err := m.decode(row.Key, &row); err == nil && !idled {
 				mu.Lock()
-				cleared = append(cleared, x.session)
+				cleared = append(cleared, s)
 				mu.Unlock()
 			}
 			return nil
@@ -239,22 +239,21 @@ func (m *Manager) Count(ctx context.Context) (int, error) {
 
 // live is the session of a listed row, or nil if it is over or does not open.
 func (m *Manager) live(ctx context.Context, row Row) (*Session, error) {
-	e, _, err := m.decode(row.Key, &row)
+	s, idled, _, err := m.decode(row.Key, &row)
 	if err != nil {
 		return nil, nil // another client's, or unreadable: Lookup is where that is reported
 	}
 	now := m.now()
-	if e.idled || row.Idled || !now.Before(e.session.ExpiresAt) || m.idle > 0 && !now.Before(row.LastUsed.Add(m.idle)) {
+	if idled || row.Idled || !now.Before(s.ExpiresAt) || m.idle > 0 && !now.Before(row.LastUsed.Add(m.idle)) {
 		return nil, nil
 	}
 	ctx, cancel := bound(ctx)
 	defer cancel()
-	ended, err := m.ended(ctx, e)
+	ended, err := m.ended(ctx, s)
 	if err != nil || ended {
 		return nil, err
 	}
-	e.session.LastUsed = row.LastUsed
-	return e.session, nil
+	return s, nil
 }
 
 // rows calls do for every row that listing finds, page by page, until do fails.
@@ -288,7 +287,10 @@ func (m *Manager) mark(ctx context.Context, notBefore time.Time, keep time.Durat
 	return at, nil
 }
 
-func bySession(kind MarkerKind, key string) Marker { return Marker{kind, "session:" + key} }
+// sessionName begins the name of a session; its key follows.
+const sessionName = "session:"
+
+func bySession(kind MarkerKind, key string) Marker { return Marker{kind, sessionName + key} }
 
 func (m *Manager) bySID(kind MarkerKind, sid string) Marker {
 	return Marker{kind, "sid:" + m.hash("sid", sid)}

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/sha256"
 	"net/http"
 	"time"
 )
@@ -26,11 +25,23 @@ func (m *Manager) Lookup(ctx context.Context, r *http.Request) (Lookup, error) {
 	if s := m.ready(key); s != nil {
 		return Lookup{Session: s}, nil
 	}
-	return m.find(ctx, key)
+	return m.find(ctx, key, false)
 }
 
-// Reload looks s up again, past every snapshot: what the store says now.
-func (m *Manager) Reload(ctx context.Context, s *Session) (Lookup, error) { return m.find(ctx, s.Key) }
+// Find is Lookup past every snapshot, with the tokens.
+func (m *Manager) Find(ctx context.Context, r *http.Request) (Lookup, error) {
+	token, reason := m.token(r)
+	if reason != Found {
+		return Lookup{Reason: reason, Clear: reason != NoCookie}, nil
+	}
+	return m.find(ctx, keyOf(token), true)
+}
+
+// Reload looks s up again, past every snapshot: what the store says now, with the
+// tokens.
+func (m *Manager) Reload(ctx context.Context, s *Session) (Lookup, error) {
+	return m.find(ctx, s.Key, true)
+}
 
 // ready returns the session under key if it needs nothing from the store: it was read
 // there at most a touch interval ago, it has not run out since, and the log of
@@ -54,7 +65,8 @@ func (m *Manager) ready(key string) *Session {
 	return s
 }
 
-func (m *Manager) find(ctx context.Context, key string) (Lookup, error) {
+// find asks the store. With whole, the tokens are returned too.
+func (m *Manager) find(ctx context.Context, key string, whole bool) (Lookup, error) {
 	began, epoch := time.Now(), m.revocations.epoch.Load()
 	reading, cancel := bound(ctx) // one deadline for both reads
 	defer cancel()
@@ -71,16 +83,21 @@ func (m *Manager) find(ctx context.Context, key string) (Lookup, error) {
 	if slot != nil {
 		e = slot.entry.Load()
 	}
-	if e == nil || !e.of(&row) {
-		if e, newest, err = m.decode(key, &row); err != nil {
+	var all *Session // nil: not decoded, because e is what the row says
+	if whole || e == nil || !e.of(&row) {
+		var idled bool
+		if all, idled, newest, err = m.decode(key, &row); err == nil {
+			slot, err = m.cache.put(row.Body, all, idled)
+		}
+		if err != nil {
 			m.observe(EventUnreadable)
 			m.log.WarnContext(ctx, "session record is unreadable; the browser is told to drop its cookie",
 				"session", publicID(key), "error", err)
 			return Lookup{Reason: Unreadable, Clear: true}, nil
 		}
-		slot = m.cache.put(key, e)
+		e = slot.entry.Load()
 	}
-	ended, err := m.ended(reading, e)
+	ended, err := m.ended(reading, e.session)
 	if err != nil {
 		return Lookup{}, err
 	}
@@ -97,7 +114,8 @@ func (m *Manager) find(ctx context.Context, key string) (Lookup, error) {
 		return m.idling(ctx, slot, e, &row)
 	}
 	if !newest {
-		e = m.reseal(ctx, e, row.LastUsed)
+		all = m.reseal(ctx, all)
+		e = slot.entry.Load()
 	}
 	lastUsed := row.LastUsed
 	if m.touchDue(slot, lastUsed, now) {
@@ -112,24 +130,24 @@ func (m *Manager) find(ctx context.Context, key string) (Lookup, error) {
 	}
 	s := e.at(lastUsed, slot)
 	slot.keep(&ready{session: s, read: began, epoch: epoch})
+	if whole {
+		all.LastUsed = lastUsed
+		s = all
+	}
 	return Lookup{Session: s}, nil
 }
 
 // decode opens a row. What is believed comes from the sealed body.
-func (m *Manager) decode(key string, row *Row) (e *entry, newest bool, err error) {
+func (m *Manager) decode(key string, row *Row) (s *Session, idled, newest bool, err error) {
 	rec, newest, err := m.open(key, row.Version, row.Body)
 	if err != nil {
-		return nil, false, err
+		return nil, false, false, err
 	}
-	s, err := m.session(rec, key, row.Version)
-	if err != nil {
-		return nil, false, err
+	if s, err = m.session(rec, key, row.Version); err != nil {
+		return nil, false, false, err
 	}
-	return m.entry(row.Body, s, rec.Idled), newest, nil
-}
-
-func (m *Manager) entry(body []byte, s *Session, idled bool) *entry {
-	return &entry{sum: sha256.Sum256(body), session: s, idled: idled}
+	s.LastUsed = row.LastUsed
+	return s, rec.Idled, newest, nil
 }
 
 // at returns the session as used at that time, without copying it when it is known
@@ -147,9 +165,9 @@ func (e *entry) at(lastUsed time.Time, in *slot) *Session {
 
 // ended reports whether a marker ends the session: it was created before or at it.
 // The caller bounds ctx.
-func (m *Manager) ended(ctx context.Context, e *entry) (bool, error) {
-	markers := make([]Marker, len(e.session.Names))
-	for i, name := range e.session.Names {
+func (m *Manager) ended(ctx context.Context, s *Session) (bool, error) {
+	markers := make([]Marker, len(s.Names))
+	for i, name := range s.Names {
 		markers[i] = Marker{Ended, name}
 	}
 	marks, err := m.store.Marked(ctx, markers...)
@@ -157,7 +175,7 @@ func (m *Manager) ended(ctx context.Context, e *entry) (bool, error) {
 		return false, m.unavailable("reading markers", err)
 	}
 	for _, at := range marks {
-		if !at.IsZero() && !e.session.CreatedAt.After(at) {
+		if !at.IsZero() && !s.CreatedAt.After(at) {
 			return true, nil
 		}
 	}
@@ -183,10 +201,12 @@ func (m *Manager) idling(ctx context.Context, in *slot, e *entry, row *Row) (Loo
 			return Lookup{}, err
 		}
 	}
-	flagged := *e.session
+	flagged, _, _, err := m.decode(row.Key, row)
+	if err != nil {
+		return Lookup{}, err
+	}
 	flagged.Version++
-	flagged.LastUsed = row.LastUsed
-	next, err := m.seal(&flagged, true)
+	next, err := m.seal(flagged, true)
 	if err != nil {
 		return Lookup{}, err
 	}
@@ -206,19 +226,18 @@ func (m *Manager) idling(ctx context.Context, in *slot, e *entry, row *Row) (Loo
 // reseal writes the body with the newest key. It is a compare-and-set like every
 // other change, and losing it or failing costs nothing: the next cold lookup tries
 // again.
-func (m *Manager) reseal(ctx context.Context, e *entry, lastUsed time.Time) *entry {
-	s := *e.session
-	s.Version++
-	s.LastUsed = lastUsed
-	next, ok, err := m.replace(ctx, &s)
+func (m *Manager) reseal(ctx context.Context, s *Session) *Session {
+	next := *s
+	next.Version++
+	resealed, ok, err := m.replace(ctx, &next)
 	if err != nil {
 		m.log.WarnContext(ctx, "session record could not be resealed", "session", s.ID, "error", err)
 	}
 	if err != nil || !ok {
-		return e
+		return s
 	}
 	m.observe(EventResealed)
-	return next
+	return resealed
 }
 
 // touchDue claims the touch of this interval for the caller.

@@ -166,7 +166,7 @@ func (m *Manager) Start(ctx context.Context, w http.ResponseWriter, n New) (*Ses
 		AccessExpires: n.AccessExpires, AccessLife: n.AccessLife, Userinfo: n.Userinfo, AuthTime: n.AuthTime,
 		CreatedAt: created, LastUsed: m.now().Truncate(time.Microsecond), ExpiresAt: created.Add(m.lifetime),
 	}
-	draft.Identity.Claims = n.Claims
+	draft.Identity.Claims = identity.NewClaimSet(n.Claims)
 	rec := recordOf(draft, false)
 	if _, err := m.session(rec, "", 0); err != nil { // what could not be read back is not written
 		return nil, fmt.Errorf("starting session: %w", err)
@@ -212,12 +212,15 @@ func (m *Manager) ClearCookie(w http.ResponseWriter) {
 // read anew from ID token and userinfo. It finishes even if ctx is cancelled,
 // because a renewed refresh token must not be lost.
 func (m *Manager) Update(ctx context.Context, s *Session, change func(*Session)) (*Session, bool, error) {
+	if s.compact {
+		return nil, false, errors.New("updating session: it has no tokens; reload it first")
+	}
 	ctx = context.WithoutCancel(ctx)
 	next := *s
 	change(&next)
 	next.Key, next.ID, next.Version, next.Subject, next.Host = s.Key, s.ID, s.Version+1, s.Subject, s.Host
 	next.CreatedAt, next.LastUsed, next.ExpiresAt, next.Identity = s.CreatedAt, s.LastUsed, s.ExpiresAt, s.Identity
-	e, ok, err := m.replace(ctx, &next)
+	updated, ok, err := m.replace(ctx, &next)
 	if err != nil || !ok {
 		return nil, false, err
 	}
@@ -225,15 +228,15 @@ func (m *Manager) Update(ctx context.Context, s *Session, change func(*Session))
 	// answered before it.
 	reading, cancel := bound(ctx)
 	defer cancel()
-	ended, err := m.ended(reading, e)
+	ended, err := m.ended(reading, updated)
 	if err != nil || ended {
 		return nil, false, err
 	}
-	return e.session, true, nil
+	return updated, true, nil
 }
 
 // replace writes s over the version before it and keeps it decoded.
-func (m *Manager) replace(ctx context.Context, s *Session) (*entry, bool, error) {
+func (m *Manager) replace(ctx context.Context, s *Session) (*Session, bool, error) {
 	rec := recordOf(s, false)
 	next, err := m.session(rec, s.Key, s.Version)
 	if err != nil {
@@ -252,9 +255,10 @@ func (m *Manager) replace(ctx context.Context, s *Session) (*entry, bool, error)
 	if !ok {
 		return nil, false, nil
 	}
-	e := m.entry(row.Body, next, false)
-	m.cache.put(s.Key, e)
-	return e, true, nil
+	if _, err := m.cache.put(row.Body, next, false); err != nil {
+		return nil, false, err
+	}
+	return next, true, nil
 }
 
 // Consume notes mark, once: of all callers on all replicas one is first. at is when

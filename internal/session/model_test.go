@@ -107,13 +107,14 @@ func runModel(t *testing.T, rt *rapid.T, store session.Store, clock *storetest.C
 			}
 			return
 		}
-		if got.Session.Subject != x.subject || got.Session.RefreshToken != x.refresh {
-			rt.Fatalf("Lookup = %+v, want %+v", got.Session, x)
+		whole, err := replica().Reload(t.Context(), got.Session)
+		if err != nil || whole.Session == nil || whole.Session.Subject != x.subject || whole.Session.RefreshToken != x.refresh {
+			rt.Fatalf("Reload = %+v, %v; want %+v", whole.Session, err, x)
 		}
 		if lag := clock.Now().Sub(got.Session.LastUsed); lag < 0 || lag >= time.Minute {
 			rt.Fatalf("last used %s ago at a lookup", lag)
 		}
-		x.used, x.newest = got.Session.LastUsed, got.Session
+		x.used, x.newest = got.Session.LastUsed, whole.Session
 	}
 	rt.Repeat(map[string]func(*rapid.T){
 		"start": func(rt *rapid.T) {

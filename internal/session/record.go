@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unique"
 
 	"portero/internal/identity"
 )
@@ -71,7 +72,7 @@ func recordOf(s *Session, idled bool) *record {
 		Idled: idled,
 	}
 	if s.IDToken == "" {
-		rec.Claims = s.Identity.Claims
+		rec.Claims = s.Identity.Claims.All()
 	}
 	return rec
 }
@@ -106,7 +107,7 @@ func (m *Manager) session(rec *record, key string, version uint64) (*Session, er
 	if id.Subject != rec.Subject {
 		return nil, errors.New("subject of the claims is not the session's")
 	}
-	s.Identity = id
+	s.Identity, s.Subject, s.Renewable = id, id.Subject, rec.RefreshToken != ""
 	s.Names = []string{bySession(Ended, key).By, m.bySubject(Ended, s.Subject).By}
 	if s.SID != "" {
 		s.Names = append(s.Names, m.bySID(Ended, s.SID).By)
@@ -114,19 +115,47 @@ func (m *Manager) session(rec *record, key string, version uint64) (*Session, er
 	return s, nil
 }
 
+// compactOf is s without what a request does not need, in as little memory as it goes.
+func compactOf(s *Session) (*Session, error) {
+	c := *s
+	c.compact = true
+	c.IDToken, c.AccessToken, c.RefreshToken, c.Userinfo = "", "", "", nil
+	c.Key = c.Names[0][len(sessionName):]
+	c.ID = publicID(c.Key)
+	c.UserAgent = unique.Make(s.UserAgent).Value()
+	claims, err := payload(s.IDToken)
+	if s.IDToken == "" || len(s.Userinfo) > 0 {
+		claims, err = json.Marshal(s.Identity.Claims.All())
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.Identity = s.Identity.Compact(string(claims))
+	return &c, nil
+}
+
 // tokenClaims reads the claims of an ID token that was verified when it arrived
-// and has been sealed since (RFC 7519 section 3).
+// and has been sealed since.
 func tokenClaims(token string) (identity.Claims, error) {
+	data, err := payload(token)
+	if err != nil {
+		return nil, err
+	}
+	return identity.ParseClaims(data)
+}
+
+// payload is the middle part of a token (RFC 7515 section 3.1).
+func payload(token string) ([]byte, error) {
 	_, rest, ok := strings.Cut(token, ".")
-	payload, _, more := strings.Cut(rest, ".")
+	encoded, _, more := strings.Cut(rest, ".")
 	if !ok || !more {
 		return nil, errors.New("ID token does not have three parts")
 	}
-	data, err := base64.RawURLEncoding.DecodeString(payload)
+	data, err := base64.RawURLEncoding.DecodeString(encoded)
 	if err != nil {
 		return nil, errors.New("ID token's claims are not base64url")
 	}
-	return identity.ParseClaims(data)
+	return data, nil
 }
 
 // withUserinfo adds the userinfo's claims that the ID token lacks (OpenID Connect

@@ -223,9 +223,9 @@ func TestKeyRotation(t *testing.T) {
 	}
 	look := func(m *session.Manager, c *http.Cookie, want session.Reason) *session.Session {
 		t.Helper()
-		got, err := m.Lookup(t.Context(), with(c))
+		got, err := m.Find(t.Context(), with(c))
 		if err != nil || got.Reason != want {
-			t.Fatalf("Lookup = %+v, %v; want reason %q", got, err, want)
+			t.Fatalf("Find = %+v, %v; want reason %q", got, err, want)
 		}
 		return got.Session
 	}

@@ -28,10 +28,13 @@ type Session struct {
 	Host      string // on which the person signed in
 	UserAgent string
 
+	// The tokens and the userinfo are empty in what Lookup returns, which is kept in
+	// memory for every session in use; Reload has them.
 	IDToken, AccessToken, RefreshToken string
-	AccessExpires                      time.Time
-	AccessLife                         time.Duration   // how long an access token lived when it was new
 	Userinfo                           json.RawMessage // nil where it was not fetched
+	Renewable                          bool            // there is a refresh token
+	AccessExpires                      time.Time
+	AccessLife                         time.Duration // how long an access token lived when it was new
 
 	AuthTime         time.Time // when the provider saw the person
 	CreatedAt        time.Time // by the store's clock
@@ -41,6 +44,8 @@ type Session struct {
 	RetryAt          time.Time // no refresh before
 
 	Identity identity.Identity // read from ID token and userinfo
+
+	compact bool // tokens and userinfo were left out
 }
 
 // New is what a finished sign-in knows.

@@ -145,6 +145,16 @@ func (s *setup) lookup(c *http.Cookie) session.Lookup {
 	return got
 }
 
+// whole is lookup with the tokens.
+func (s *setup) whole(c *http.Cookie) *session.Session {
+	s.Helper()
+	got, err := s.Find(context.Background(), with(c))
+	if err != nil || got.Session == nil {
+		s.Fatalf("Find = %+v, %v", got, err)
+	}
+	return got.Session
+}
+
 func (s *setup) wantReason(c *http.Cookie, want session.Reason) session.Lookup {
 	s.Helper()
 	got := s.lookup(c)
