@@ -25,11 +25,13 @@ const (
 type Revoker struct {
 	log   *slog.Logger
 	queue chan revocation
+	ctx   context.Context // of everything that runs here
 	stop  context.CancelFunc
 	done  chan struct{}
+	aside sync.WaitGroup // what may still write to the queue
 
-	mu     sync.Mutex // held while the queue is written to, or closed
-	closed bool
+	mu              sync.Mutex // held while the queue is written to, or closed
+	closing, closed bool       // closing: nothing more is begun aside
 }
 
 type revocation struct {
@@ -43,13 +45,27 @@ type revocation struct {
 // NewRevoker starts the queue. Close ends it.
 func NewRevoker(log *slog.Logger) *Revoker {
 	ctx, stop := context.WithCancel(context.Background())
-	v := &Revoker{log: log, queue: make(chan revocation, revokeQueue), stop: stop, done: make(chan struct{})}
+	v := &Revoker{log: log, queue: make(chan revocation, revokeQueue), ctx: ctx, stop: stop, done: make(chan struct{})}
 	go v.work(ctx)
 	return v
 }
 
 // Close works off what is queued until ctx ends, and stops.
 func (v *Revoker) Close(ctx context.Context) {
+	v.mu.Lock()
+	v.closing = true
+	v.mu.Unlock()
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		v.aside.Wait()
+	}()
+	select {
+	case <-settled:
+	case <-ctx.Done():
+		v.stop()
+		<-settled
+	}
 	v.mu.Lock()
 	v.closed = true
 	close(v.queue)
@@ -60,6 +76,24 @@ func (v *Revoker) Close(ctx context.Context) {
 	}
 	v.stop()
 	<-v.done
+}
+
+// beside runs what a request has begun and does not wait for. Close gives it the same time as the queue.
+func (v *Revoker) beside(do func(context.Context)) {
+	v.mu.Lock()
+	closing := v.closing
+	if !closing {
+		v.aside.Add(1)
+	}
+	v.mu.Unlock()
+	if closing { // nobody would wait for it
+		do(v.ctx)
+		return
+	}
+	go func() {
+		defer v.aside.Done()
+		do(v.ctx)
+	}()
 }
 
 func (v *Revoker) work(ctx context.Context) {

@@ -44,6 +44,7 @@ func (g *generation) router() *chi.Mux {
 	get(e.Prefix+"/continue", f.Continue)
 	get(e.Prefix+"/language", f.Language)
 	get(e.Prefix+"/assets/{name}", g.asset)
+	m.Method(http.MethodPost, e.Prefix+"/backchannel-logout", g.handle(f.BackchannelLogout))
 	m.NotFound(g.handle(func(http.ResponseWriter, *http.Request) error { return errNotFound }).ServeHTTP)
 	m.MethodNotAllowed(g.handle(func(_ http.ResponseWriter, r *http.Request) error {
 		return &methodNotAllowed{allow: allowed(m, r.URL.Path)}

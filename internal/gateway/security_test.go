@@ -24,7 +24,6 @@ var later = []struct{ id, brings string }{
 	{"RD-13", "nothing: sign-ins that a third party starts are no part of the product; the parameters are ignored"},
 	{"ST-14", "limits of the data plane: 429 for a client that starts sign-ins without end; until then size and time bound what it costs"},
 	{"SO-02", "sessions in Redis: the old cookie at another replica"},
-	{"BL-01", "back-channel logout, and with it BL-02 to BL-14"},
 	{"HS-15", "a setting for Strict-Transport-Security: the gateway sends none of its own, an application's stands"},
 }
 

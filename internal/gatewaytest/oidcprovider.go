@@ -182,6 +182,12 @@ func (p *OIDCProvider) LoseAnswers(n int) {
 	p.do(map[string]any{"do": "lose-answers", "count": n})
 }
 
+// SetBackchannelURI makes logout tokens go to a URI from now on: that of a gateway which was started after the provider.
+func (p *OIDCProvider) SetBackchannelURI(uri string) {
+	p.t.Helper()
+	p.do(map[string]any{"do": "backchannel", "uri": uri})
+}
+
 // Counts are the calls so far, such as "/token refresh_token", "/token refresh_token invalid_grant" and
 // "/token/revocation".
 func (p *OIDCProvider) Counts() map[string]int {

@@ -10,6 +10,7 @@
 //   {"do":"rotate-key"}                  a new signing key becomes the current one; the one before stays published
 //   {"do":"clock","now":MILLISECONDS}    its clock stands there; without `now` it is the machine's again
 //   {"do":"revoke","address":ADDRESS}    takes back all grants of a person; with "sessions":true they are signed out too
+//   {"do":"backchannel","uri":URI}       logout tokens go there from now on
 //   {"do":"lose-answers","count":N}      the next N answers of the token endpoint never arrive
 //   {"do":"counts"}                      the calls so far, by endpoint, grant type and error
 
@@ -134,6 +135,11 @@ const commands = {
     return { now: Date.now() };
   },
   revoke: ({ address, sessions = false }) => ({ grants: storage.revoke(accountId(address.toLowerCase()), sessions) }),
+  backchannel: ({ uri }) => {
+    options.backchannelLogoutUri = uri;
+    start(provider.issuer);
+    return { uri };
+  },
   'lose-answers': ({ count }) => {
     losing = count;
     return { losing };
