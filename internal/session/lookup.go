@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -65,59 +67,19 @@ func (m *Manager) ready(key string) *Session {
 	return s
 }
 
-// find asks the store. With whole, the tokens are returned too.
+// find asks the store, and counts as a use. With whole, the tokens are returned too.
 func (m *Manager) find(ctx context.Context, key string, whole bool) (Lookup, error) {
 	began, epoch := time.Now(), m.revocations.epoch.Load()
-	reading, cancel := bound(ctx) // one deadline for both reads
-	defer cancel()
-	row, found, err := m.store.Get(reading, key)
-	if err != nil {
-		return Lookup{}, m.unavailable("reading session", err)
+	found, answer, err := m.stand(ctx, key, whole)
+	if err != nil || found.slot == nil {
+		return answer, err
 	}
-	if !found {
-		m.cache.drop(key)
-		return Lookup{Reason: Unknown, Clear: true}, nil
-	}
-	slot, newest := m.cache.get(key), true
-	var e *entry
-	if slot != nil {
-		e = slot.entry.Load()
-	}
-	var all *Session // nil: not decoded, because e is what the row says
-	if whole || e == nil || !e.of(&row) {
-		var idled bool
-		if all, idled, newest, err = m.decode(key, &row); err == nil {
-			slot, err = m.cache.put(row.Body, all, idled)
-		}
-		if err != nil {
-			m.observe(EventUnreadable)
-			m.log.WarnContext(ctx, "session record is unreadable; the browser is told to drop its cookie",
-				"session", publicID(key), "error", err)
-			return Lookup{Reason: Unreadable, Clear: true}, nil
-		}
-		e = slot.entry.Load()
-	}
-	ended, err := m.ended(reading, e.session)
-	if err != nil {
-		return Lookup{}, err
-	}
-	if ended {
-		m.remove(ctx, key) // the marker decides; the row is only cleared away
-		return Lookup{Reason: EndedReason, Clear: true}, nil
-	}
-
-	now := m.now()
-	switch {
-	case !now.Before(e.session.ExpiresAt):
-		return Lookup{Reason: Expired, Clear: true}, nil
-	case e.idled || row.Idled || m.idle > 0 && !now.Before(row.LastUsed.Add(m.idle)):
-		return m.idling(ctx, slot, e, &row)
-	}
-	if !newest {
+	slot, e, all := found.slot, found.entry, found.all
+	if !found.newest {
 		all = m.reseal(ctx, all)
 		e = slot.entry.Load()
 	}
-	lastUsed := row.LastUsed
+	now, lastUsed := found.at, found.lastUsed
 	if m.touchDue(slot, lastUsed, now) {
 		touched, there := m.touch(ctx, key, now)
 		if !there { // ended since the row was read
@@ -135,6 +97,90 @@ func (m *Manager) find(ctx context.Context, key string, whole bool) (Lookup, err
 		s = all
 	}
 	return Lookup{Session: s}, nil
+}
+
+// standing is a session that the store has and that is not over. The zero value is
+// none.
+type standing struct {
+	slot     *slot
+	entry    *entry
+	all      *Session // with the tokens; nil: not decoded, because entry is what the row says
+	newest   bool     // it is sealed with the newest key
+	lastUsed time.Time
+	at       time.Time // when that was
+}
+
+// stand asks the store about a session without using it. Without one the answer says
+// why.
+func (m *Manager) stand(ctx context.Context, key string, whole bool) (standing, Lookup, error) {
+	reading, cancel := bound(ctx) // one deadline for both reads
+	defer cancel()
+	row, found, err := m.store.Get(reading, key)
+	if err != nil {
+		return standing{}, Lookup{}, m.unavailable("reading session", err)
+	}
+	if !found {
+		m.cache.drop(key)
+		return standing{}, Lookup{Reason: Unknown, Clear: true}, nil
+	}
+	slot, newest := m.cache.get(key), true
+	var e *entry
+	if slot != nil {
+		e = slot.entry.Load()
+	}
+	var all *Session
+	if whole || e == nil || !e.of(&row) {
+		var idled bool
+		if all, idled, newest, err = m.decode(key, &row); err == nil {
+			slot, err = m.cache.put(row.Body, all, idled)
+		}
+		if err != nil {
+			m.observe(EventUnreadable)
+			m.log.WarnContext(ctx, "session record is unreadable; the browser is told to drop its cookie",
+				"session", publicID(key), "error", err)
+			return standing{}, Lookup{Reason: Unreadable, Clear: true}, nil
+		}
+		e = slot.entry.Load()
+	}
+	ended, err := m.ended(reading, e.session)
+	if err != nil {
+		return standing{}, Lookup{}, err
+	}
+	if ended {
+		m.remove(ctx, key) // the marker decides; the row is only cleared away
+		return standing{}, Lookup{Reason: EndedReason, Clear: true}, nil
+	}
+
+	now := m.now()
+	switch {
+	case !now.Before(e.session.ExpiresAt):
+		return standing{}, Lookup{Reason: Expired, Clear: true}, nil
+	case e.idled || row.Idled || m.idle > 0 && !now.Before(row.LastUsed.Add(m.idle)):
+		answer, err := m.idling(ctx, slot, e, &row)
+		return standing{}, answer, err
+	}
+	return standing{slot, e, all, newest, row.LastUsed, now}, Lookup{}, nil
+}
+
+// Standing says how long the session of that name, the first of Session.Names, can go
+// on: ends is when it idles unless it is used, expires its absolute end. It is for
+// what is open for a session; asking is no use of it. ok is false when the session is
+// over, which is noted as at a lookup.
+func (m *Manager) Standing(ctx context.Context, name string) (ends, expires time.Time, ok bool, err error) {
+	key, named := strings.CutPrefix(name, sessionName)
+	if !named {
+		return time.Time{}, time.Time{}, false, errors.New("asking about a session by a name of something else")
+	}
+	found, _, err := m.stand(ctx, key, false)
+	if err != nil || found.slot == nil {
+		return time.Time{}, time.Time{}, false, err
+	}
+	if !found.newest { // the next lookup finds it opened, and would not notice
+		m.reseal(ctx, found.all)
+	}
+	s := *found.entry.session
+	s.LastUsed = found.lastUsed
+	return m.IdleEnds(&s), s.ExpiresAt, true, nil
 }
 
 // decode opens a row. What is believed comes from the sealed body.
