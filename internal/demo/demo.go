@@ -183,6 +183,7 @@ func (d *Demo) wire(c Config, p *parts) error {
 		ManagementID: d.Logto.Management.AppID, ManagementSecret: d.Logto.Management.AppSecret,
 		SendCode: send, MailboxURL: d.Addresses.Mailbox, StartURL: d.Addresses.Gateway,
 		UnknownSessionURL:    d.Addresses.Gateway + "/_portero/continue",
+		BackchannelURI:       d.Addresses.Gateway + "/_portero/backchannel-logout",
 		ParallelInteractions: c.ParallelInteractions, Now: c.Now, Log: c.Log,
 	})
 	if err != nil {
