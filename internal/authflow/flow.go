@@ -10,6 +10,7 @@ import (
 	"portero/internal/forwarded"
 	"portero/internal/live"
 	"portero/internal/logto"
+	"portero/internal/management"
 	"portero/internal/page"
 	"portero/internal/seal"
 	"portero/internal/session"
@@ -28,6 +29,9 @@ type Flow struct {
 	Audit    *audit.Log         // nil: nothing is recorded
 	Metrics  *telemetry.Metrics // nil: nothing is counted
 	Log      *slog.Logger
+
+	// Management ends Logto's own sessions. nil: they are left alone.
+	Management *management.Client
 
 	ClientID    string
 	Endpoints   Endpoints

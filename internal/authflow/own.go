@@ -11,7 +11,7 @@ import (
 	"portero/internal/session"
 )
 
-// Own handles GET /_portero/, the person's own page.
+// Own handles GET /_portero/, the person's own page: where they are signed in, and what applications learn.
 func (f *Flow) Own(w http.ResponseWriter, r *http.Request) error {
 	here := f.Endpoints.OwnPath()
 	found, err := f.Sessions.Lookup(r.Context(), r)
@@ -28,15 +28,20 @@ func (f *Flow) Own(w http.ResponseWriter, r *http.Request) error {
 		f.Pages.Render(w, r, p)
 		return nil
 	}
+	sessions, err := f.listSessions(r, s)
+	if err != nil {
+		ret, _ := ParseReturnPath(here)
+		return f.unavailable(r, ret, err)
+	}
 	p.Email, p.User = s.Identity.Email, s.Identity.Email
 	p.Account = &page.Account{
-		Email: s.Identity.Email,
-		Name:  s.Identity.Name,
-		Sessions: []page.AccountSession{{
-			ID: s.ID, Device: f.Pages.Device(s.UserAgent, f.Pages.Language(r)), SignedIn: s.CreatedAt, LastUsed: s.LastUsed, This: true,
-		}},
+		Email:      s.Identity.Email,
+		Name:       s.Identity.Name,
+		Sessions:   sessions,
 		Learned:    learned(s),
+		Notice:     f.noticeOf(r, s),
 		SignOutURL: f.Endpoints.SignOutPath(),
+		EndURL:     f.Endpoints.EndSessionsPath(),
 	}
 	f.Pages.Render(w, r, p)
 	return nil

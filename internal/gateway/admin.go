@@ -118,6 +118,8 @@ func (g *Gateway) adminHandler() http.Handler {
 		m.Use(g.requireToken)
 		m.Get("/api/status", g.apiStatus)
 		m.Post("/api/reload", g.apiReload)
+		m.Get("/api/sessions", g.apiSessions)
+		m.Post("/api/sessions/revoke", g.apiRevoke)
 	})
 	m.NotFound(g.requireToken(http.NotFoundHandler()).ServeHTTP)
 	return g.guardAdmin(m)

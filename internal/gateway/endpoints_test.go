@@ -22,7 +22,7 @@ func TestEndpointMethods(t *testing.T) {
 		"/callback": "GET", "/_portero/callback": "GET",
 		"/sign-out": get + ", POST", "/_portero/sign-out": get + ", POST",
 		"/_portero": get, "/_portero/": get, "/_portero/session": get, "/_portero/signed-out": get, "/_portero/signed-in": get,
-		"/_portero/continue": get, "/_portero/language": get, "/_portero/healthz": get, "/_portero/backchannel-logout": "POST",
+		"/_portero/continue": get, "/_portero/language": get, "/_portero/healthz": get, "/_portero/backchannel-logout": "POST", "/_portero/sessions/end": "POST",
 	} {
 		b := rig.Browser(t)
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "TRACE", "get", "BREW"} {

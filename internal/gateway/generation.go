@@ -20,6 +20,7 @@ import (
 	"portero/internal/identity"
 	"portero/internal/live"
 	"portero/internal/logto"
+	"portero/internal/management"
 	"portero/internal/outbound"
 	"portero/internal/page"
 	"portero/internal/route"
@@ -33,6 +34,7 @@ import (
 // it and swaps one pointer.
 type generation struct {
 	config    *config.Config
+	logto     *http.Client // reaches Logto, for as long as its configuration stays the same
 	recorded  http.Handler // the generation, with every request in the access log and the metrics
 	built     time.Time
 	clock     func() time.Time
@@ -78,10 +80,10 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 	if err != nil {
 		return nil, err
 	}
-	provider, err := buildProvider(cfg, before, g.opts.Now, g.log)
-	if err != nil {
+	if gen.logto, err = logtoClient(cfg, before); err != nil {
 		return nil, err
 	}
+	provider := gen.buildProvider(before, g.opts.Now)
 	gen.sessions, err = session.NewManager(session.Config{
 		Store: g.store, Revocations: g.revoked, Keys: keys, Issuer: provider.Issuer(), ClientID: cfg.Logto.AppID,
 		Lifetime: cfg.Session.Lifetime, IdleTimeout: cfg.Session.IdleTimeout, AfterIdleCode: cfg.Session.AfterIdle == config.AfterIdleCode,
@@ -99,7 +101,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		ClientID: cfg.Logto.AppID, Endpoints: gen.endpoints, Cookie: cfg.CookieName(), Secure: cfg.SecureCookies(),
 		Port: cfg.ExternalURL.Port(), Scopes: cfg.Logto.FinalScopes(), Userinfo: cfg.Logto.NeedsUserinfo(),
 		FirstScreen: cfg.Logto.SignIn.FirstScreen, Identifiers: cfg.Logto.SignIn.Identifiers, ExtraParams: params(cfg.Logto.SignIn.ExtraParams),
-		Grace: cfg.Session.RefreshGrace,
+		Management: gen.buildManagement(before), Grace: cfg.Session.RefreshGrace,
 		Title: func(host, path string) string { return gen.appOf(gen.routeOf(host, path)) },
 		Support: func(host, path string) *page.Support {
 			return gen.supportOf(gen.routeOf(host, path))
@@ -239,11 +241,11 @@ func (g *Gateway) keyRing(cfg *config.Config) (*seal.KeyRing, error) {
 	return keys, nil
 }
 
-// buildProvider makes the relying party, or keeps the one before where nothing of it changed, with what it has cached.
-func buildProvider(cfg *config.Config, before *generation, now func() time.Time, log *slog.Logger) (*logto.Provider, error) {
+// logtoClient makes the client that reaches Logto, or keeps the one before where nothing of it changed.
+func logtoClient(cfg *config.Config, before *generation) (*http.Client, error) {
 	l := cfg.Logto
 	if before != nil && sameLogto(l, before.config.Logto) {
-		return before.flow.Provider, nil
+		return before.logto, nil
 	}
 	out := outbound.Config{Public: l.Endpoint, Internal: l.InternalEndpoint}
 	if l.CAFile != "" {
@@ -252,10 +254,36 @@ func buildProvider(cfg *config.Config, before *generation, now func() time.Time,
 			return nil, fmt.Errorf("logto.ca_file: %w", err)
 		}
 	}
+	return outbound.New(out), nil
+}
+
+// buildProvider makes the relying party, or keeps the one before with what it has cached.
+func (gen *generation) buildProvider(before *generation, now func() time.Time) *logto.Provider {
+	if before != nil && before.logto == gen.logto {
+		return before.flow.Provider
+	}
+	l := gen.config.Logto
 	return logto.New(logto.Config{
 		Endpoint: l.Endpoint, Internal: l.InternalEndpoint, AppID: l.AppID, AppSecret: l.AppSecret.Reveal(),
-		Client: outbound.New(out), Now: now, Log: log,
-	}), nil
+		Client: gen.logto, Now: now, Log: gen.log,
+	})
+}
+
+// buildManagement makes the client of Logto's Management API, or keeps the one before with its token. nil: there are no
+// credentials.
+func (gen *generation) buildManagement(before *generation) *management.Client {
+	m := gen.config.Logto.Management
+	if m.AppID == "" {
+		return nil
+	}
+	if before != nil && before.logto == gen.logto {
+		if was := before.config.Logto.Management; was.AppID == m.AppID && was.AppSecret.Reveal() == m.AppSecret.Reveal() && was.Resource == m.Resource {
+			return before.flow.Management
+		}
+	}
+	return management.New(management.Config{
+		Endpoint: gen.config.Logto.Endpoint, AppID: m.AppID, AppSecret: m.AppSecret.Reveal(), Resource: m.Resource, Client: gen.logto, Now: gen.clock,
+	})
 }
 
 // sameLogto reports whether two configurations reach the same application in the same way. A CA file may have changed
