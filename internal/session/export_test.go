@@ -41,3 +41,5 @@ func (m *Manager) Decoded() int {
 	defer m.cache.mu.RUnlock()
 	return len(m.cache.slots)
 }
+
+func (r *Revocations) Current() bool { return r.isCurrent() }

@@ -122,7 +122,7 @@ func compactOf(s *Session) (*Session, error) {
 	c.IDToken, c.AccessToken, c.RefreshToken, c.Userinfo = "", "", "", nil
 	c.Key = c.Names[0][len(sessionName):]
 	c.ID = publicID(c.Key)
-	c.UserAgent = unique.Make(s.UserAgent).Value()
+	c.UserAgent, c.Host = unique.Make(s.UserAgent).Value(), unique.Make(s.Host).Value()
 	claims, err := payload(s.IDToken)
 	if s.IDToken == "" || len(s.Userinfo) > 0 {
 		claims, err = json.Marshal(s.Identity.Claims.All())
@@ -130,7 +130,14 @@ func compactOf(s *Session) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Identity = s.Identity.Compact(string(claims))
+	raw := string(claims)
+	c.Identity = s.Identity.Compact(raw)
+	for _, text := range []*string{&c.SID, &c.Identity.Subject, &c.Identity.Email, &c.Identity.Name, &c.Identity.Username} {
+		if i := strings.Index(raw, *text); i >= 0 {
+			*text = raw[i : i+len(*text)]
+		}
+	}
+	c.Subject = c.Identity.Subject
 	return &c, nil
 }
 

@@ -32,6 +32,7 @@ type Session struct {
 	// memory for every session in use; Reload has them.
 	IDToken, AccessToken, RefreshToken string
 	Userinfo                           json.RawMessage // nil where it was not fetched
+	compact                            bool            // they were left out
 	Renewable                          bool            // there is a refresh token
 	AccessExpires                      time.Time
 	AccessLife                         time.Duration // how long an access token lived when it was new
@@ -44,8 +45,6 @@ type Session struct {
 	RetryAt          time.Time // no refresh before
 
 	Identity identity.Identity // read from ID token and userinfo
-
-	compact bool // tokens and userinfo were left out
 }
 
 // New is what a finished sign-in knows.

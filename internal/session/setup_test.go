@@ -74,6 +74,22 @@ func newSetupOn(t testing.TB, store *faulty, clock *storetest.Clock, change func
 	return &setup{TB: t, Manager: m, store: store, clock: clock, log: log, events: events, config: c}
 }
 
+// ready has the log of revocations read until the test ends, and returns once it is
+// current.
+func ready(t testing.TB, c *session.Config) {
+	t.Helper()
+	c.Revocations = session.NewRevocations(session.RevocationsConfig{Store: c.Store, Now: c.Now, Log: c.Log})
+	ctx, stop := context.WithCancel(context.Background())
+	var wait sync.WaitGroup
+	wait.Go(func() { c.Revocations.Run(ctx) })
+	t.Cleanup(func() { stop(); wait.Wait() })
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !c.Revocations.Current() {
+		<-tick.C
+	}
+}
+
 type counts struct {
 	mu sync.Mutex
 	n  map[string]int
@@ -167,10 +183,21 @@ func (s *setup) wantReason(c *http.Cookie, want session.Reason) session.Lookup {
 // faulty is a store that can be disturbed.
 type faulty struct {
 	session.Store
+	other                   atomic.Value // session.Store in its place; none: none
 	calls, touches, updates atomic.Int64
 	fail                    atomic.Value // func(operation string) error
 	change                  atomic.Value // func(*session.Row)
 	after                   atomic.Value // func(operation string)
+}
+
+// swap puts another store in the place of the one before.
+func (f *faulty) swap(other session.Store) { f.other.Store(&other) }
+
+func (f *faulty) now() session.Store {
+	if other, _ := f.other.Load().(*session.Store); other != nil {
+		return *other
+	}
+	return f.Store
 }
 
 func (f *faulty) before(ctx context.Context, operation string) error {
@@ -187,14 +214,14 @@ func (f *faulty) Create(ctx context.Context, row session.Row) error {
 	if err := f.before(ctx, "create"); err != nil {
 		return err
 	}
-	return f.Store.Create(ctx, row)
+	return f.now().Create(ctx, row)
 }
 
 func (f *faulty) Get(ctx context.Context, key string) (session.Row, bool, error) {
 	if err := f.before(ctx, "get"); err != nil {
 		return session.Row{}, false, err
 	}
-	row, found, err := f.Store.Get(ctx, key)
+	row, found, err := f.now().Get(ctx, key)
 	if change, _ := f.change.Load().(func(*session.Row)); change != nil && found {
 		change(&row)
 	}
@@ -209,7 +236,7 @@ func (f *faulty) Update(ctx context.Context, row session.Row, was uint64) (bool,
 	if err := f.before(ctx, "update"); err != nil {
 		return false, err
 	}
-	return f.Store.Update(ctx, row, was)
+	return f.now().Update(ctx, row, was)
 }
 
 func (f *faulty) Touch(ctx context.Context, key string, at time.Time) (bool, error) {
@@ -217,75 +244,75 @@ func (f *faulty) Touch(ctx context.Context, key string, at time.Time) (bool, err
 	if err := f.before(ctx, "touch"); err != nil {
 		return false, err
 	}
-	return f.Store.Touch(ctx, key, at)
+	return f.now().Touch(ctx, key, at)
 }
 
 func (f *faulty) Delete(ctx context.Context, key string) (bool, error) {
 	if err := f.before(ctx, "delete"); err != nil {
 		return false, err
 	}
-	return f.Store.Delete(ctx, key)
+	return f.now().Delete(ctx, key)
 }
 
 func (f *faulty) Consume(ctx context.Context, mark string, keep time.Duration) (bool, time.Time, error) {
 	if err := f.before(ctx, "consume"); err != nil {
 		return false, time.Time{}, err
 	}
-	return f.Store.Consume(ctx, mark, keep)
+	return f.now().Consume(ctx, mark, keep)
 }
 
 func (f *faulty) Mark(ctx context.Context, m session.Marker, at time.Time, keep time.Duration) error {
 	if err := f.before(ctx, "mark"); err != nil {
 		return err
 	}
-	return f.Store.Mark(ctx, m, at, keep)
+	return f.now().Mark(ctx, m, at, keep)
 }
 
 func (f *faulty) Publish(ctx context.Context, rs ...session.Revocation) error {
 	if err := f.before(ctx, "publish"); err != nil {
 		return err
 	}
-	return f.Store.Publish(ctx, rs...)
+	return f.now().Publish(ctx, rs...)
 }
 
 func (f *faulty) Published(ctx context.Context, after string) ([]session.Revocation, string, bool, error) {
 	if err := f.before(ctx, "published"); err != nil {
 		return nil, "", false, err
 	}
-	return f.Store.Published(ctx, after)
+	return f.now().Published(ctx, after)
 }
 
 func (f *faulty) Lease(ctx context.Context, name, holder string, keep time.Duration) (bool, error) {
 	if err := f.before(ctx, "lease"); err != nil {
 		return false, err
 	}
-	return f.Store.Lease(ctx, name, holder, keep)
+	return f.now().Lease(ctx, name, holder, keep)
 }
 
 func (f *faulty) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, error) {
 	if err := f.before(ctx, "marked"); err != nil {
 		return nil, err
 	}
-	return f.Store.Marked(ctx, ms...)
+	return f.now().Marked(ctx, ms...)
 }
 
 func (f *faulty) List(ctx context.Context, filter session.Filter, cursor string, limit int) ([]session.Row, string, error) {
 	if err := f.before(ctx, "list"); err != nil {
 		return nil, "", err
 	}
-	return f.Store.List(ctx, filter, cursor, limit)
+	return f.now().List(ctx, filter, cursor, limit)
 }
 
 func (f *faulty) Now(ctx context.Context) (time.Time, error) {
 	if err := f.before(ctx, "now"); err != nil {
 		return time.Time{}, err
 	}
-	return f.Store.Now(ctx)
+	return f.now().Now(ctx)
 }
 
 func (f *faulty) Ping(ctx context.Context) error {
 	if err := f.before(ctx, "ping"); err != nil {
 		return err
 	}
-	return f.Store.Ping(ctx)
+	return f.now().Ping(ctx)
 }
