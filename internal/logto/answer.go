@@ -8,7 +8,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -23,6 +25,42 @@ var errMalformed = errors.New("the answer is malformed")
 
 // errBusy is wrapped by errors about answers that ask to come back later.
 var errBusy = errors.New("the service is overloaded or broken")
+
+// busyError is such an answer.
+type busyError struct {
+	status int
+	after  time.Duration
+}
+
+func (e *busyError) Error() string { return fmt.Sprintf("%v: status %d", errBusy, e.status) }
+
+func (e *busyError) Unwrap() error { return errBusy }
+
+// RetryAfter is how long Logto asked to wait before the next call, in an answer that led to err. Zero: it did not say.
+func RetryAfter(err error) time.Duration {
+	var busy *busyError
+	if errors.As(err, &busy) {
+		return busy.after
+	}
+	return 0
+}
+
+// retryAfter reads Retry-After (RFC 9110 10.2.3). A date is compared with that of the answer, by the same clock.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	sent, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return 0
+	}
+	return max(0, at.Sub(sent))
+}
 
 // object is a JSON object by exact member name. encoding/json alone would match names in any case, and let the last
 // of two equal ones win.

@@ -125,7 +125,7 @@ func refusal(kind string, resp *http.Response) error {
 	switch {
 	case status == http.StatusTooManyRequests || status >= 500:
 		resp.Body.Close()
-		return fmt.Errorf("%w: status %d", errBusy, status)
+		return &busyError{status, retryAfter(resp.Header)}
 	case status < 400:
 		resp.Body.Close()
 		if status >= 300 {
