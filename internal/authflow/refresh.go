@@ -5,24 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
+	"net/http"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 
 	"portero/internal/audit"
 	"portero/internal/logto"
 	"portero/internal/session"
 )
 
-// Bounds of a refresh.
-const (
-	refreshTimeout   = 10 * time.Second // one refresh, all its calls
-	refreshWait      = 5 * time.Second  // how long a request whose access token has run out waits for it
-	refreshAgain     = 2 * time.Second  // after Logto did not answer for the first time: a token that it has rotated meanwhile is good for 3 s
-	refreshRetry     = 5 * time.Second  // after Logto did not answer once more, or denied
-	refreshRetryMost = time.Minute      // and while it goes on
-)
+// refreshWait is how long a request whose access token has run out waits for a refresh.
+const refreshWait = 5 * time.Second
 
 // Why a session cannot be used now although it is there.
 var (
@@ -36,55 +28,8 @@ var (
 	ErrGraceOver = errors.New("logto has not answered for longer than refresh_grace")
 
 	errPostponed = errors.New("the refresh is tried again later")
+	errElsewhere = errors.New("another process refreshes this session")
 )
-
-// Refresher runs one refresh at a time for each session of this process. One serves all generations of the
-// configuration, so that a reload starts no second one.
-type Refresher struct {
-	calls singleflight.Group // :: session key → the refresh under way
-	ctx   context.Context    // ends with Close
-	stop  context.CancelFunc
-
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
-}
-
-// NewRefresher makes one. Close ends it.
-func NewRefresher() *Refresher {
-	ctx, stop := context.WithCancel(context.Background())
-	return &Refresher{ctx: ctx, stop: stop}
-}
-
-// Close waits until ctx ends for the refreshes under way, whose tokens would be lost, then breaks them off. No other
-// one starts.
-func (x *Refresher) Close(ctx context.Context) {
-	x.mu.Lock()
-	x.closed = true
-	x.mu.Unlock()
-	breakOff := context.AfterFunc(ctx, x.stop)
-	x.running.Wait()
-	breakOff()
-	x.stop()
-}
-
-// run joins the refresh of a session that is under way, or starts one. It belongs to no request.
-func (x *Refresher) run(ctx context.Context, key string, refresh func(context.Context) (*session.Session, error)) <-chan singleflight.Result {
-	return x.calls.DoChan(key, func() (any, error) {
-		x.mu.Lock()
-		if x.closed {
-			x.mu.Unlock()
-			return (*session.Session)(nil), errPostponed
-		}
-		x.running.Add(1)
-		x.mu.Unlock()
-		defer x.running.Done()
-		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
-		defer cancel()
-		defer context.AfterFunc(x.ctx, cancel)()
-		return refresh(work)
-	})
-}
 
 // Renew keeps the tokens and claims of a session fresh, by use: in the last fifth of the access token's life a
 // refresh starts beside the request, which does not wait; after its end the request waits, and goes on with the
@@ -100,7 +45,7 @@ func (f *Flow) Renew(ctx context.Context, s *session.Session) (*session.Session,
 		return s, nil
 	}
 	now := f.now()
-	wait := !now.Before(s.AccessExpires) || denied(s)
+	wait := waits(s, now)
 	switch {
 	case !s.Renewable && wait:
 		return nil, f.over(ctx, s, "no-refresh-token")
@@ -108,30 +53,48 @@ func (f *Flow) Renew(ctx context.Context, s *session.Session) (*session.Session,
 		return s, nil
 	case postponed(s, now):
 		return f.meanwhile(s, now)
+	case wait:
+		return f.await(ctx, s)
 	}
+	if !f.Refresh.wasTaken(s.Key) {
+		f.Refresh.run(ctx, s, func(ctx context.Context) (*session.Session, error) { return f.refresh(ctx, s) })
+	}
+	return s, nil
+}
 
-	call := f.Refresh.run(ctx, s.Key, func(ctx context.Context) (*session.Session, error) { return f.refresh(ctx, s) })
-	if !wait {
-		return s, nil
-	}
+// await is Renew for a request that cannot go on before a refresh has ended, here or on another replica.
+func (f *Flow) await(ctx context.Context, s *session.Session) (*session.Session, error) {
 	timer := time.NewTimer(refreshWait)
 	defer timer.Stop()
-	select {
-	case res := <-call:
-		latest := res.Val.(*session.Session)
-		if !errors.Is(res.Err, errPostponed) {
-			return latest, res.Err
+	for {
+		call := f.Refresh.run(ctx, s, func(ctx context.Context) (*session.Session, error) { return f.refresh(ctx, s) })
+		select {
+		case res := <-call:
+			latest := res.Val.(*session.Session)
+			switch {
+			case errors.Is(res.Err, errPostponed):
+				return f.meanwhile(latest, f.now())
+			case !errors.Is(res.Err, errElsewhere):
+				return latest, res.Err
+			case !waits(latest, f.now()):
+				return latest, nil
+			}
+			s = latest
+		case <-timer.C:
+			return f.meanwhile(s, f.now())
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-		if latest == nil {
-			latest = s
-		}
-		return f.meanwhile(latest, now)
-	case <-timer.C:
-		return f.meanwhile(s, now)
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
 }
+
+// due reports whether s is in the last fifth of its access token's life, or past it.
+func (f *Flow) due(s *session.Session) bool {
+	return !f.now().Before(s.AccessExpires.Add(-s.AccessLife / 5))
+}
+
+// waits reports whether a request has to wait for a refresh of s.
+func waits(s *session.Session, now time.Time) bool { return !now.Before(s.AccessExpires) || denied(s) }
 
 // denied reports whether the last refresh was denied: it is put off although Logto answered.
 func denied(s *session.Session) bool { return !s.RetryAt.IsZero() && s.UnreachableSince.IsZero() }
@@ -153,139 +116,147 @@ func (f *Flow) meanwhile(s *session.Session, now time.Time) (*session.Session, e
 	return s, nil
 }
 
-// due reports whether s is in the last fifth of its access token's life, or past it.
-func (f *Flow) due(s *session.Session) bool {
-	return !f.now().Before(s.AccessExpires.Add(-s.AccessLife / 5))
-}
-
-// refresh asks Logto once and stores the answer, if the session is still there and still the same version: a newer
-// token set is never overwritten by an older one, and a session that was ended stays ended.
+// refresh asks Logto once, and stores the answer if it is still this process's turn and the tokens are still those
+// that it used: a newer token set is never overwritten by an older one, and a session that was ended stays ended.
 //
-//  1. The session is read again: whoever asked may have seen it before the last refresh ended.
-//  2. The refresh token is used (OpenID Connect Core 1.0 12.1), and what comes is verified (12.2).
+//  1. The session's lease is taken, and the session read again: whoever asked may have seen it before the last refresh
+//     ended, here or elsewhere.
+//  2. The refresh token is used (OpenID Connect Core 1.0 12.1), unless so little is left of the lease that another
+//     process could begin before the answer is here; and what comes is verified (12.2).
 //  3. Until then nothing but a new refresh token is kept: Logto takes the one before as stolen when it comes again.
-//  4. Tokens for a session that is gone meanwhile are taken back.
+//  4. An answer that comes after the lease has ended, because the process was stopped meanwhile, is discarded: another
+//     one may have asked since.
+//  5. Tokens for a session that is gone meanwhile are taken back.
+//
+// What holds of the session then is returned, with errPostponed or errElsewhere too.
 func (f *Flow) refresh(ctx context.Context, s *session.Session) (*session.Session, error) {
-	s, err := f.reread(ctx, s)
-	if err != nil || !f.due(s) {
+	lease, s, err := f.turn(ctx, s)
+	if lease == nil {
 		return s, err
 	}
-	if postponed(s, f.now()) {
-		return s, errPostponed
+	if lease.Left() <= f.Refresh.timeout {
+		lease.Release(ctx)
+		return s, errElsewhere
 	}
-	tokens, err := f.Provider.Refresh(ctx, s.RefreshToken)
+	asking, cancel := context.WithTimeout(ctx, f.Refresh.timeout)
+	x := &refreshed{session: s, lease: lease, sent: f.now()}
+	x.tokens, x.userinfo, err = f.ask(asking, s)
+	cancel()
+	return f.settle(ctx, x, err)
+}
+
+// turn takes the lease of a session that is due. Without it the session is returned as it stands: not due any more,
+// put off, or refreshed elsewhere, which is waited for if requests do.
+func (f *Flow) turn(ctx context.Context, s *session.Session) (*session.Lease, *session.Session, error) {
+	giveUp := time.Now().Add(refreshWait)
+	for wait := leasePause; ; wait = min(2*wait, leasePauseMost) {
+		lease, ours, err := f.Sessions.Lease(ctx, s, leaseTimeouts*f.Refresh.timeout)
+		if err != nil {
+			f.Refresh.taken(s.Key)
+			return nil, s, err
+		}
+		latest, err := f.reread(ctx, s)
+		switch {
+		case err != nil:
+		case !f.due(latest):
+		case postponed(latest, f.now()):
+			err = errPostponed
+		case ours:
+			return lease, latest, nil
+		case !waits(latest, f.now()) || !time.Now().Before(giveUp) || !pause(ctx, wait):
+			f.Refresh.taken(s.Key)
+			err = errElsewhere
+		default:
+			s = latest
+			continue
+		}
+		if ours {
+			lease.Release(ctx)
+		}
+		return nil, latest, err
+	}
+}
+
+// ask makes the calls of one refresh. What came before an error is returned with it.
+func (f *Flow) ask(ctx context.Context, s *session.Session) (tokens logto.Tokens, userinfo json.RawMessage, err error) {
+	tokens, err = f.Provider.Refresh(ctx, s.RefreshToken)
 	if err == nil && tokens.IDToken != "" {
 		_, err = f.Provider.Verify(ctx, tokens.IDToken, logto.Expect{Subject: s.Subject, AccessToken: tokens.AccessToken, Nonce: nonceOf(s)})
 	}
-	var userinfo json.RawMessage
 	if err == nil && f.Userinfo {
 		userinfo, err = f.Provider.Userinfo(ctx, tokens.AccessToken, s.Subject)
 	}
+	return tokens, userinfo, err
+}
+
+// settle does what Logto's answer asks for, and gives the lease back.
+func (f *Flow) settle(ctx context.Context, x *refreshed, failed error) (*session.Session, error) {
+	s := x.session
+	if failed == nil || x.lease.Left() <= 0 {
+		return f.store(ctx, x, "succeeded", x.renew(f.now()))
+	}
 	switch {
-	case errors.Is(err, logto.ErrUnavailable), noAnswer(err):
-		f.Metrics.Refresh("unavailable")
-		f.Log.Warn("refreshing a session: Logto does not answer, the session goes on for refresh_grace", "error", err, "session", s.ID)
-		f.retryLater(ctx, s, tokens.RefreshToken, true)
-		return nil, fmt.Errorf("%w: %w", errPostponed, err)
-	case errors.Is(err, logto.ErrAccessDenied):
-		f.Metrics.Refresh("access_denied")
-		f.retryLater(ctx, s, tokens.RefreshToken, false)
-		return nil, fmt.Errorf("%w: %w", ErrAccessDenied, err)
-	case errors.Is(err, logto.ErrInvalidGrant):
-		return nil, f.over(ctx, s, "invalid_grant")
+	case errors.Is(failed, logto.ErrUnavailable), noAnswer(failed):
+		if f.Refresh.ctx.Err() == nil {
+			f.Log.Warn("refreshing a session: Logto does not answer, the session goes on for refresh_grace", "error", failed, "session", s.ID)
+		}
+		latest, err := f.store(ctx, x, "unavailable", x.putOff(f.now(), true, logto.RetryAfter(failed)))
+		return latest, orPostponed(err, failed)
+	case errors.Is(failed, logto.ErrAccessDenied):
+		latest, err := f.store(ctx, x, "access_denied", x.putOff(f.now(), false, 0))
+		return latest, orPostponed(err, failed)
+	}
+	defer x.lease.Release(ctx)
+	latest, err := f.reread(ctx, s)
+	switch {
 	case err != nil:
-		f.Log.Error("refreshing a session", "error", err, "session", s.ID)
-		return nil, f.over(ctx, s, "refused")
-	}
-
-	next, ok, err := f.store(ctx, s, func(n *session.Session) {
-		n.AccessToken = tokens.AccessToken
-		n.AccessLife, n.AccessExpires = tokens.ExpiresIn, f.now().Add(tokens.ExpiresIn)
-		n.UnreachableSince, n.RetryAt = time.Time{}, time.Time{}
-		if tokens.RefreshToken != "" {
-			n.RefreshToken = tokens.RefreshToken
-		}
-		if tokens.IDToken != "" {
-			n.IDToken = tokens.IDToken
-		}
-		if userinfo != nil {
-			n.Userinfo = userinfo
-		}
-	})
-	switch {
-	case ok:
-		f.Metrics.Refresh("succeeded")
-	case err == nil || errors.Is(err, ErrSessionOver):
+		return latest, err
+	case !sameTokens(latest, s): // there are newer ones, which were not refused
 		f.Metrics.Refresh("discarded")
-		if err != nil && tokens.RefreshToken != s.RefreshToken {
-			f.Revoker.later(f.Provider, f.Sessions, tokens.RefreshToken, s.SID, s.Key)
-		}
+		return latest, orPostponed(nil, failed)
+	case errors.Is(failed, logto.ErrInvalidGrant):
+		return latest, f.over(ctx, s, "invalid_grant")
 	}
-	return next, err
+	f.tellRefused(s, failed)
+	return latest, f.over(ctx, s, "refused")
 }
 
-// store changes a session whose refresh token was used. When the record has moved meanwhile because it was ended or
-// renewed elsewhere, it is left alone: ok is false, and what is there now is returned.
-func (f *Flow) store(ctx context.Context, s *session.Session, change func(*session.Session)) (now *session.Session, ok bool, err error) {
-	for used := s.RefreshToken; ; {
-		now, ok, err = f.Sessions.Update(ctx, s, change)
-		if err != nil || ok {
-			return now, ok, err
-		}
-		if s, err = f.reread(ctx, s); err != nil || s.RefreshToken != used {
-			return s, false, err
-		}
-	}
-}
-
-// reread reads a session again as the store has it now.
-func (f *Flow) reread(ctx context.Context, s *session.Session) (*session.Session, error) {
-	found, err := f.Sessions.Reload(ctx, s)
+// orPostponed is what a refresh that brought nothing returns: why the record could not be asked, or errPostponed.
+func orPostponed(err, failed error) error {
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if found.Session == nil {
-		return nil, ErrSessionOver
+	return fmt.Errorf("%w: %w", errPostponed, failed)
+}
+
+// tellRefused tells the operator what ended a session. Where it is the application that Logto does not know, everybody
+// is about to learn it, and one line is enough.
+func (f *Flow) tellRefused(s *session.Session, failed error) {
+	if !ofClient(failed) {
+		f.Log.Error("refreshing a session", "error", failed, "session", s.ID)
+		return
 	}
-	return found.Session, nil
+	if f.Refresh.tellOfSecret() {
+		f.Log.Error("refreshing sessions: Logto does not take logto.app_secret for logto.app_id, and every session ends "+
+			"that is due; put the application's present secret there and reload", "error", failed)
+	}
+}
+
+// ofClient reports whether Logto refused who is asking, not what for.
+func ofClient(err error) bool {
+	var refused *logto.RefusedError
+	return errors.As(err, &refused) && (refused.Code == "invalid_client" || refused.Status == http.StatusUnauthorized)
+}
+
+// noAnswer reports whether what came was no answer of Logto's, such as the page of a proxy in between.
+func noAnswer(err error) bool {
+	var refused *logto.RefusedError
+	return errors.As(err, &refused) && refused.Code == "" && !ofClient(err)
 }
 
 // nonceOf is the nonce of the ID token that a session holds: a refreshed one has the same or none (OpenID Connect
 // Core 1.0 12.2).
 func nonceOf(s *session.Session) string { return s.Identity.Claims.Text("nonce") }
-
-// noAnswer reports whether what came was no answer of Logto's, such as the page of a proxy in between.
-func noAnswer(err error) bool {
-	var refused *logto.RefusedError
-	return errors.As(err, &refused) && refused.Code == ""
-}
-
-// retryLater notes a refresh that brought nothing: when the next one may be, since when Logto does not answer, and a
-// refresh token that came all the same ("": none).
-func (f *Flow) retryLater(ctx context.Context, s *session.Session, refreshToken string, unreachable bool) {
-	now := f.now()
-	_, _, err := f.store(ctx, s, func(n *session.Session) {
-		switch {
-		case !unreachable:
-			n.UnreachableSince = time.Time{}
-		case n.UnreachableSince.IsZero() && !denied(n):
-			n.UnreachableSince = now
-		}
-		wait := refreshRetry
-		if since := n.UnreachableSince; since.Equal(now) {
-			wait = refreshAgain
-		} else if !since.IsZero() {
-			wait = min(max(refreshRetry, now.Sub(since)/4), refreshRetryMost)
-		}
-		n.RetryAt = now.Add(wait)
-		if refreshToken != "" {
-			n.RefreshToken = refreshToken
-		}
-	})
-	if err != nil && !errors.Is(err, ErrSessionOver) {
-		f.Log.Warn("noting a failed refresh", "error", err, "session", s.ID)
-	}
-}
 
 // over ends a session that Logto does not renew. No `fresh` marker is set: Logto decides whether it signs in again.
 func (f *Flow) over(ctx context.Context, s *session.Session, why string) error {
@@ -293,7 +264,6 @@ func (f *Flow) over(ctx context.Context, s *session.Session, why string) error {
 	if err := f.Sessions.Drop(ctx, s); err != nil {
 		return err
 	}
-	f.closeLive(&session.Session{Key: s.Key})
 	f.Audit.Record(ctx, audit.Event{Action: "session-ended", Outcome: "ended", Reason: why, Subject: s.Subject, Email: s.Identity.Email, SessionID: s.ID})
 	return ErrSessionOver
 }
