@@ -65,10 +65,10 @@ redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f', math.floor(now(
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return {1}`
 
-	// logEnd answers the last entry, and begins the log if there is none.
+	// logEnd answers the last entry, and begins the log if there is none of ours.
 	logEndLua = logLua + `
 local entry = last()
-if not entry then entry = add(nil, ARGV[1]) end
+if not entry or #field(entry, 'i') ~= #ARGV[1] then entry = add(entry, ARGV[1]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {entry[1], field(entry, 'i')}`
 )
