@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"portero/internal/config"
-	"portero/internal/demo"
 )
 
 // rootCommand puts the commands together. A new command is one line here and a file of its own.
@@ -32,6 +31,7 @@ Begin with "portero demo", which needs no account, or with "portero config examp
 		withSettings(checkCommand()),
 		configCommand(),
 		withSettings(healthCommand()),
+		sessionsCommand(),
 		secretCommand(),
 		withSettings(pagesCommand()),
 		versionCommand(),
@@ -79,14 +79,14 @@ func classify(cmd *cobra.Command, err error) (code int, hint string) {
 	var problems config.Problems
 	var failed *failure
 	var wrong *usageError
-	var port *demo.PortError
+	var told interface{ Hint() string }
 	switch {
 	case errors.As(err, &problems):
 		return exitUsage, ""
 	case errors.As(err, &wrong) || !errors.As(err, &failed):
 		return exitUsage, fmt.Sprintf("%s --help", cmd.CommandPath())
-	case errors.As(err, &port):
-		return exitFailed, port.Hint()
+	case errors.As(err, &told):
+		return exitFailed, told.Hint()
 	}
 	return exitFailed, ""
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"portero/internal/config"
 	"portero/internal/forwarded"
 )
 
@@ -207,6 +208,19 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 // TokenFile is where a token lies that was made at start: portero-admin-PORT.token in dir.
 func TokenFile(dir string, port int) string {
 	return filepath.Join(dir, fmt.Sprintf("portero-admin-%d.token", port))
+}
+
+// TokenPath is where the gateway of a configuration leaves a token that it makes at start.
+func TokenPath(cfg *config.Config) (string, error) {
+	_, text, err := net.SplitHostPort(cfg.Admin.Listen)
+	if err != nil {
+		return "", fmt.Errorf("admin.listen: %w", err)
+	}
+	port, err := net.LookupPort("tcp", text)
+	if err != nil {
+		return "", fmt.Errorf("admin.listen: %w", err)
+	}
+	return TokenFile(tokenDir(cfg), port), nil
 }
 
 // makeToken makes an admin token and writes it for the commands, readable by the owner alone.
