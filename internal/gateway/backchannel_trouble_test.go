@@ -69,21 +69,48 @@ func TestBL09Replay(t *testing.T) {
 	}
 }
 
-// markless is a store that takes its time over markers until it is told not to.
+// markless is a store that takes its time over what ends sessions, or does not do it, until it is told otherwise.
 type markless struct {
 	session.Store
-	slow, fails atomic.Bool
+	slow, hangs, fails atomic.Bool
+}
+
+func (s *markless) trouble(ctx context.Context) error {
+	switch {
+	case s.fails.Load():
+		return errDisk
+	case s.hangs.Load():
+		<-ctx.Done()
+		return ctx.Err()
+	case s.slow.Load(): // each call within its time, all together not within a second
+		select {
+		case <-time.After(450 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (s *markless) Mark(ctx context.Context, m session.Marker, at time.Time, keep time.Duration) error {
-	if s.slow.Load() {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	if s.fails.Load() {
-		return errDisk
+	if err := s.trouble(ctx); err != nil {
+		return err
 	}
 	return s.Store.Mark(ctx, m, at, keep)
+}
+
+func (s *markless) Publish(ctx context.Context, rs ...session.Revocation) error {
+	if err := s.trouble(ctx); err != nil {
+		return err
+	}
+	return s.Store.Publish(ctx, rs...)
+}
+
+func (s *markless) Now(ctx context.Context) (time.Time, error) {
+	if err := s.trouble(ctx); err != nil {
+		return time.Time{}, err
+	}
+	return s.Store.Now(ctx)
 }
 
 // A jti that is spent although the sessions could not be ended is no way to stay in: the logout is not confirmed, and
@@ -92,6 +119,7 @@ func TestBackchannelLogoutIsNotLost(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(*markless) *atomic.Bool{
 		"slow":    func(s *markless) *atomic.Bool { return &s.slow },
+		"hanging": func(s *markless) *atomic.Bool { return &s.hangs },
 		"failing": func(s *markless) *atomic.Bool { return &s.fails },
 	} {
 		t.Run(name, func(t *testing.T) {
