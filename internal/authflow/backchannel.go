@@ -105,7 +105,6 @@ func (f *Flow) logout(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if err != nil {
 		return err
 	}
-	telemetry.FromContext(r.Context()).Subject = l.Subject
 	known, err := f.knownBy(ctx, l)
 	if err != nil {
 		return err
@@ -121,6 +120,9 @@ func (f *Flow) logout(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	f.Revoker.beside(func(ctx context.Context) { f.endLogout(ctx, r, l, known, ended) })
 	select {
 	case err := <-ended:
+		if err == nil { // of what is refused, the log tells nothing but why
+			telemetry.FromContext(r.Context()).Subject = l.Subject
+		}
 		return err
 	case <-ctx.Done(): // it goes on, and may yet succeed; nobody is told that it has
 		return fmt.Errorf("ending sessions: %w", ctx.Err())
