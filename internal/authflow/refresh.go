@@ -201,6 +201,9 @@ func (f *Flow) settle(ctx context.Context, x *refreshed, failed error) (*session
 			f.Log.Warn("refreshing a session: Logto does not answer, the session goes on for refresh_grace", "error", failed, "session", s.ID)
 		}
 		latest, err := f.store(ctx, x, "unavailable", x.putOff(f.now(), true, logto.RetryAfter(failed)))
+		if err == nil && latest.UnreachableSince.After(s.UnreachableSince) {
+			f.again(ctx, latest)
+		}
 		return latest, orPostponed(err, failed)
 	case errors.Is(failed, logto.ErrAccessDenied):
 		latest, err := f.store(ctx, x, "access_denied", x.putOff(f.now(), false, 0))
@@ -219,6 +222,19 @@ func (f *Flow) settle(ctx context.Context, x *refreshed, failed error) (*session
 	}
 	f.tellRefused(s, failed)
 	return latest, f.over(ctx, s, "refused")
+}
+
+// again asks once more after the first failure, whether the session is used meanwhile or not: if only the answer was
+// lost, the token that was used is worth nothing in a moment, and would end the grant when it came back later. Another
+// process may be first.
+func (f *Flow) again(ctx context.Context, s *session.Session) {
+	wait := s.RetryAt.Sub(f.now())
+	if wait <= 0 || wait > refreshAgain*5/4 {
+		return
+	}
+	time.AfterFunc(wait, func() {
+		f.Refresh.run(ctx, s, func(ctx context.Context) (*session.Session, error) { return f.refresh(ctx, s) })
+	})
 }
 
 // orPostponed is what a refresh that brought nothing returns: why the record could not be asked, or errPostponed.

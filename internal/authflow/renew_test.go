@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -258,7 +259,7 @@ func TestRefusedTokenWasReplaced(t *testing.T) {
 // stopped passes requests on, and stops what sent a refresh once its answer is there, as SIGSTOP does.
 type stopped struct {
 	http.RoundTripper
-	meanwhile func()
+	meanwhile func() (refused bool)
 }
 
 func (s stopped) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -272,7 +273,9 @@ func (s stopped) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	s.meanwhile()
+	if s.meanwhile() {
+		resp.StatusCode, resp.Body = http.StatusBadRequest, io.NopCloser(strings.NewReader(`{"error": "invalid_grant"}`))
+	}
 	return resp, nil
 }
 
@@ -285,18 +288,20 @@ func TestAnswerAfterTheLease(t *testing.T) {
 		meanwhile func(*testing.T, *renewal, *authflow.Flow)
 		presented int
 		over      bool
+		refused   bool
 	}{
 		"another process has refreshed": {func(t *testing.T, x *renewal, rival *authflow.Flow) {
 			if got, err := rival.Renew(context.Background(), x.due); err != nil || got.AccessToken == x.due.AccessToken {
 				t.Errorf("the other process: got %v", err)
 			}
-		}, 2, false},
-		"nobody has": {func(*testing.T, *renewal, *authflow.Flow) {}, 2, false},
+		}, 2, false, false},
+		"nobody has":      {func(*testing.T, *renewal, *authflow.Flow) {}, 2, false, false},
+		"it is a refusal": {func(*testing.T, *renewal, *authflow.Flow) {}, 2, false, true},
 		"the person has signed out": {func(t *testing.T, x *renewal, rival *authflow.Flow) {
 			if err := rival.Sessions.End(context.Background(), x.due, true); err != nil {
 				t.Error(err)
 			}
-		}, 1, true},
+		}, 1, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -307,9 +312,9 @@ func TestAnswerAfterTheLease(t *testing.T) {
 			var meanwhile *session.Session
 			refresher = authflow.NewRefresherWithin(timeout)
 			stopping := x.replica(t, refresher, nil, func(rt http.RoundTripper) http.RoundTripper {
-				return stopped{rt, func() {
+				return stopped{rt, func() bool {
 					if once.Swap(true) {
-						return
+						return false
 					}
 					life := authflow.LeaseLife(refresher)
 					for began, look := time.Now(), time.Tick(5*time.Millisecond); time.Since(began) <= life; <-look {
@@ -317,6 +322,7 @@ func TestAnswerAfterTheLease(t *testing.T) {
 					x.clock.Add(life) // the store's clock goes on too
 					c.meanwhile(t, x, rival)
 					meanwhile = x.stored(t, x.due)
+					return c.refused
 				}}
 			})
 			got, err := stopping.Renew(t.Context(), x.due)
