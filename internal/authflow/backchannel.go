@@ -106,11 +106,16 @@ func (f *Flow) logout(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		return err
 	}
 	known, err := f.knownBy(ctx, l)
-	if err != nil {
-		return err
+	first := false
+	if err == nil {
+		first, _, err = f.Sessions.Consume(ctx, logoutMark(l.ID))
 	}
-	first, _, err := f.Sessions.Consume(ctx, logoutMark(l.ID))
 	if err != nil {
+		if errors.Is(err, session.ErrUnavailable) {
+			// Logto asks once. What is begun here is said to the store again until it has heard it; and because
+			// nobody knows whether this is a copy, it concerns what is older than the token alone.
+			f.Revoker.beside(func(ctx context.Context) { _, _ = f.Sessions.EndOlder(ctx, l.SID, l.Subject, l.IssuedAt) })
+		}
 		return err
 	}
 	if !first {

@@ -14,6 +14,8 @@ import (
 const (
 	// pageSize is how many rows are asked of the store at once.
 	pageSize = 500
+	// clearAfter is how long after its end a row is left to those who ended it.
+	clearAfter = time.Minute
 	// clearAtOnce is how many rows are deleted at the same time.
 	clearAtOnce = 16
 )
@@ -59,7 +61,9 @@ func (m *Manager) Drop(ctx context.Context, s *Session) error {
 // marker could not be set, and the other way round.
 func (m *Manager) end(ctx context.Context, s *Session, marks ...Marker) (time.Time, error) {
 	ctx = context.WithoutCancel(ctx)
-	at, err := m.mark(ctx, s.CreatedAt, s.ExpiresAt.Sub(m.now()), marks...)
+	// The clock may have gone back since the session was created.
+	when := func(now time.Time) time.Time { return later(now, s.CreatedAt) }
+	at, err := m.mark(ctx, when, s.ExpiresAt.Sub(m.now()), marks...)
 	if _, removeErr := m.remove(ctx, s.Key); removeErr != nil {
 		m.log.WarnContext(ctx, "row of an ended session could not be deleted; its marker ends it",
 			"session", s.ID, "error", removeErr)
@@ -81,8 +85,7 @@ type Ending struct {
 // EndSubject ends every session of a person. With fresh, the next sign-in needs a
 // code. As with End, the sessions are over when it has returned nil.
 func (m *Manager) EndSubject(ctx context.Context, subject string, fresh bool) (Ending, error) {
-	return m.endAll(ctx, m.bySubject(Ended, subject), m.bySubject(Fresh, subject), fresh,
-		Filter{Subject: m.hash("subject", subject)})
+	return m.endAll(ctx, present, fresh, "", subject)
 }
 
 // EndSID ends every session of one session at the provider, on all hosts, without
@@ -91,15 +94,44 @@ func (m *Manager) EndSID(ctx context.Context, sid string, fresh bool) (Ending, e
 	if sid == "" {
 		return Ending{}, errors.New("ending by an empty sid")
 	}
-	return m.endAll(ctx, m.bySID(Ended, sid), m.bySID(Fresh, sid), fresh, Filter{SID: m.hash("sid", sid)})
+	return m.endAll(ctx, present, fresh, sid, "")
 }
 
-func (m *Manager) endAll(ctx context.Context, ended, freshMark Marker, fresh bool, f Filter) (Ending, error) {
-	marks := []Marker{ended}
-	if fresh {
-		marks = append(marks, freshMark)
+// EndOlder is EndSID, or EndSubject without a sid, for sessions that were created
+// before at or then; with fresh. It is for what was said at that time and could not be
+// done at once.
+func (m *Manager) EndOlder(ctx context.Context, sid, subject string, at time.Time) (Ending, error) {
+	if sid == "" && subject == "" {
+		return Ending{}, errors.New("ending by nothing")
 	}
-	at, err := m.mark(context.WithoutCancel(ctx), time.Time{}, 0, marks...)
+	return m.endAll(ctx, func(now time.Time) time.Time { return earlier(now, at) }, true, sid, subject)
+}
+
+func present(now time.Time) time.Time { return now }
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func (m *Manager) endAll(ctx context.Context, when func(time.Time) time.Time, fresh bool, sid, subject string) (Ending, error) {
+	marks, f := []Marker{m.bySubject(Ended, subject), m.bySubject(Fresh, subject)}, Filter{Subject: m.hash("subject", subject)}
+	if sid != "" {
+		marks, f = []Marker{m.bySID(Ended, sid), m.bySID(Fresh, sid)}, Filter{SID: m.hash("sid", sid)}
+	}
+	if !fresh {
+		marks = marks[:1]
+	}
+	at, err := m.mark(context.WithoutCancel(ctx), when, 0, marks...)
 	if err != nil {
 		return Ending{}, err
 	}
@@ -250,7 +282,7 @@ func (m *Manager) live(ctx context.Context, row Row) (*Session, error) {
 	ctx, cancel := bound(ctx)
 	defer cancel()
 	ended, err := m.ended(ctx, s)
-	if err != nil || ended {
+	if err != nil || !ended.IsZero() {
 		return nil, err
 	}
 	return s, nil
@@ -277,10 +309,11 @@ func (m *Manager) rows(ctx context.Context, f Filter, do func(Row) error) error 
 	}
 }
 
-// mark sets markers by the store's clock, not before notBefore, and keeps them as long
-// as any session could live that they concern. Those that end sessions are published.
-func (m *Manager) mark(ctx context.Context, notBefore time.Time, keep time.Duration, marks ...Marker) (time.Time, error) {
-	at, err := m.revocations.end(ctx, notBefore, max(keep, m.lifetime, markerLife)+time.Hour, marks...)
+// mark sets markers at a time that when makes of the store's present one, and keeps
+// them as long as any session could live that they concern. Those that end sessions are
+// published.
+func (m *Manager) mark(ctx context.Context, when func(time.Time) time.Time, keep time.Duration, marks ...Marker) (time.Time, error) {
+	at, err := m.revocations.end(ctx, when, max(keep, m.lifetime, markerLife)+time.Hour, marks...)
 	if err != nil {
 		return time.Time{}, m.unavailable("ending sessions", err)
 	}

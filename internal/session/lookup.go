@@ -146,12 +146,16 @@ func (m *Manager) stand(ctx context.Context, key string, whole bool) (standing, 
 	if err != nil {
 		return standing{}, Lookup{}, err
 	}
-	if ended {
-		m.remove(ctx, key) // the marker decides; the row is only cleared away
+	now := m.now()
+	if !ended.IsZero() {
+		// The marker decides; the row is only cleared away, and not before whoever ended
+		// it had the time to read its refresh token.
+		if now.Sub(ended) > clearAfter {
+			m.remove(ctx, key)
+		}
 		return standing{}, Lookup{Reason: EndedReason, Clear: true}, nil
 	}
 
-	now := m.now()
 	switch {
 	case !now.Before(e.session.ExpiresAt):
 		return standing{}, Lookup{Reason: Expired, Clear: true}, nil
@@ -209,23 +213,23 @@ func (e *entry) at(lastUsed time.Time, in *slot) *Session {
 	return &s
 }
 
-// ended reports whether a marker ends the session: it was created before or at it.
-// The caller bounds ctx.
-func (m *Manager) ended(ctx context.Context, s *Session) (bool, error) {
+// ended is when a marker ended the session, which was created before or at it. Zero: it
+// lives. The caller bounds ctx.
+func (m *Manager) ended(ctx context.Context, s *Session) (time.Time, error) {
 	markers := make([]Marker, len(s.Names))
 	for i, name := range s.Names {
 		markers[i] = Marker{Ended, name}
 	}
 	marks, err := m.store.Marked(ctx, markers...)
 	if err != nil {
-		return false, m.unavailable("reading markers", err)
+		return time.Time{}, m.unavailable("reading markers", err)
 	}
 	for _, at := range marks {
 		if !at.IsZero() && !s.CreatedAt.After(at) {
-			return true, nil
+			return at, nil
 		}
 	}
-	return false, nil
+	return time.Time{}, nil
 }
 
 // idling answers for a session that was not used for too long. The first time, the
@@ -243,7 +247,7 @@ func (m *Manager) idling(ctx context.Context, in *slot, e *entry, row *Row) (Loo
 	}
 	ctx = context.WithoutCancel(ctx)
 	if m.afterIdleCode {
-		if _, err := m.mark(ctx, time.Time{}, 0, m.fresh(e.session.SID, e.session.Subject)); err != nil {
+		if _, err := m.mark(ctx, present, 0, m.fresh(e.session.SID, e.session.Subject)); err != nil {
 			return Lookup{}, err
 		}
 	}

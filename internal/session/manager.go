@@ -229,7 +229,7 @@ func (m *Manager) Update(ctx context.Context, s *Session, change func(*Session))
 	reading, cancel := bound(ctx)
 	defer cancel()
 	ended, err := m.ended(reading, updated)
-	if err != nil || ended {
+	if err != nil || !ended.IsZero() {
 		return nil, false, err
 	}
 	return updated, true, nil

@@ -203,13 +203,10 @@ func (r *Revocations) forget(now time.Time) {
 	r.own = slices.DeleteFunc(r.own, func(e *ending) bool { return e.said && now.Sub(e.since) > repeatFor })
 }
 
-// end writes markers at one time of the store's clock, which is returned, and
-// publishes those that end sessions. Here it counts at once. Whatever fails is said
-// again once the store can be asked, and the error returned.
-//
-// notBefore is a time that the markers have to cover whatever the clock says now:
-// that at which a session was created. Zero: none.
-func (r *Revocations) end(ctx context.Context, notBefore time.Time, keep time.Duration, marks ...Marker) (time.Time, error) {
+// end writes markers at one time, which is returned, and publishes those that end
+// sessions. when makes that time of the store's present one. Here it counts at once.
+// Whatever fails is said again once the store can be asked, and the error returned.
+func (r *Revocations) end(ctx context.Context, when func(now time.Time) time.Time, keep time.Duration, marks ...Marker) (time.Time, error) {
 	e := &ending{marks: marks, keep: keep, since: time.Now()}
 	asking, cancel := bound(ctx)
 	at, err := r.store.Now(asking)
@@ -217,10 +214,7 @@ func (r *Revocations) end(ctx context.Context, notBefore time.Time, keep time.Du
 	if err != nil {
 		at = r.now().Add(time.Duration(r.offset.Load()))
 	}
-	if at.Before(notBefore) {
-		at = notBefore
-	}
-	e.at = at.UTC().Truncate(time.Microsecond)
+	e.at = when(at).UTC().Truncate(time.Microsecond)
 	r.mu.Lock()
 	r.own = append(r.own[max(0, len(r.own)-maxRepeats+1):], e)
 	r.mu.Unlock()

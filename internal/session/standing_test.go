@@ -26,7 +26,7 @@ func TestStanding(t *testing.T) {
 		{"idled", func(s *setup, _ *session.Session, _ *http.Cookie) { s.clock.Advance(24 * time.Hour) }, 0, session.Idle, true},
 		{"expired", func(s *setup, _ *session.Session, _ *http.Cookie) { s.clock.Advance(336 * time.Hour) }, 0, session.Unknown, false},
 		{"signed out", func(s *setup, x *session.Session, _ *http.Cookie) { s.End(s.TB.Context(), x, false) }, 0, session.Unknown, true},
-		{"the person is over", func(s *setup, _ *session.Session, _ *http.Cookie) { s.EndSubject(s.TB.Context(), "ann", false) }, 0, session.Unknown, false},
+		{"the person is over", func(s *setup, _ *session.Session, _ *http.Cookie) { s.EndSubject(s.TB.Context(), "ann", false) }, 0, session.EndedReason, false},
 		{"opened by an old key", func(s *setup, _ *session.Session, c *http.Cookie) {
 			next := newSetupOn(s, s.store, s.clock, func(c *session.Config) { c.Keys = keys(s, 'n', 'k') })
 			s.Manager, s.events = next.Manager, next.events
