@@ -63,7 +63,7 @@ func (f *Flow) EndSessions(w http.ResponseWriter, r *http.Request) error {
 		p.Page.Status, p.Page.Primary, p.ProxyStatus = http.StatusForbidden, nil, "http_request_denied"
 		return p
 	}
-	found, err := f.Sessions.Lookup(r.Context(), r)
+	found, err := f.Sessions.Find(r.Context(), r) // one that ended a moment ago ends nobody
 	if err != nil {
 		return f.unavailable(r, own, err)
 	}
