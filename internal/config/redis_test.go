@@ -124,10 +124,7 @@ func TestAddressesOfRedis(t *testing.T) {
 			t.Errorf("%s (-got +want):\n%s", url, diff)
 		}
 		// The client reads the same out of it, where it takes it at all.
-		o, err := redis.ParseURL(url)
-		if strings.HasPrefix(url, "REDIS") {
-			continue // it does not know scheme names in capitals
-		}
+		o, err := redis.ParseURL(c.Session.Redis.URL.Reveal())
 		if err != nil {
 			t.Errorf("%s: the client refuses it: %v", url, err)
 			continue
@@ -277,6 +274,11 @@ func FuzzRedisURL(f *testing.F) {
 			}
 		} else if !strings.HasPrefix(s.Address, "/") {
 			t.Errorf("%q: the socket %q", url, s.Address)
+		}
+		if o, err := redis.ParseURL(strings.ToLower(url[:6]) + url[6:]); err != nil {
+			t.Errorf("%q: the client refuses it", url)
+		} else if o.Network != s.Network || o.DB != s.DB || o.Username != s.User || o.Password != s.Password.Reveal() || (o.TLSConfig != nil) != s.TLS {
+			t.Errorf("%q: the client reads something else out of it", url)
 		}
 		printed := string((&config.Config{Session: config.Session{Redis: r}}).YAML())
 		if password := s.Password.Reveal(); len(password) > 12 && strings.Contains(printed, password) {

@@ -72,6 +72,8 @@ func (d *decoder) checkRedisURL(r *Redis) (RedisServer, bool) {
 	}
 	server, message := parseRedisURL(r.URL.Reveal())
 	if message == "" {
+		scheme, rest, _ := strings.Cut(r.URL.Reveal(), "://")
+		r.URL = NewSecret(lowerASCII(scheme) + "://" + rest) // as every client knows it
 		return server, true
 	}
 	at := path
