@@ -20,6 +20,11 @@ var (
 	errLost   = errors.New("the server cannot be asked")
 )
 
+// refusal is the class of a server's error.
+type refusal string
+
+func (r refusal) Error() string { return "the server refuses: " + string(r) }
+
 // plain makes an error that has nothing of what was asked or answered: of a server's
 // refusal its class alone, since the rest may quote arguments.
 func (s *Store) plain(ctx context.Context, err error) error {
@@ -37,9 +42,9 @@ func (s *Store) plain(ctx context.Context, err error) error {
 	if errors.Is(err, redis.Nil) { // what the sentinels say of a name that they do not know
 		return fmt.Errorf("%w: no master of that name", errLost)
 	}
-	var refusal redis.Error
-	if errors.As(err, &refusal) {
-		return fmt.Errorf("the server refuses: %s", class(refusal.Error()))
+	var answer redis.Error
+	if errors.As(err, &answer) {
+		return refusal(class(answer.Error()))
 	}
 	if errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) {
 		return fmt.Errorf("%w: no connection is free", errLost)

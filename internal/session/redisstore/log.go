@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -97,8 +98,21 @@ func (s *Store) Publish(ctx context.Context, rs ...session.Revocation) error {
 }
 
 // Published implements session.Store. It writes: a replica, or a master that has lost
-// its own, does not say that nothing has happened.
-func (s *Store) Published(ctx context.Context, after string) ([]session.Revocation, string, bool, error) {
+// its own, does not say that nothing has happened, and from then on no session is read
+// there.
+func (s *Store) Published(ctx context.Context, after string) (rs []session.Revocation, next string, whole bool, err error) {
+	rs, next, whole, err = s.published(ctx, after)
+	var why refusal
+	switch {
+	case err == nil:
+		s.standby.Store(nil)
+	case errors.As(err, &why) && (why == "READONLY" || why == "NOREPLICAS"):
+		s.standby.Store(&why)
+	}
+	return rs, next, whole, err
+}
+
+func (s *Store) published(ctx context.Context, after string) ([]session.Revocation, string, bool, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, "", false, err
 	}

@@ -52,6 +52,9 @@ func (s *Store) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, 
 	if len(ms) == 0 {
 		return times, nil
 	}
+	if why := s.standby.Load(); why != nil {
+		return nil, fmt.Errorf("reading markers: %w", *why)
+	}
 	pipe := s.client.Pipeline()
 	reads := make([]*redis.StringCmd, len(ms))
 	for i, m := range ms {

@@ -54,6 +54,10 @@ type Store struct {
 	client redis.UniversalClient
 	prefix string
 	closed atomic.Bool
+	// standby says why the log could not be read last time, where the server is a
+	// replica, or a master that may have been cut off: elsewhere more may have ended, so
+	// nothing that is read here lets anybody in. Nil: it is neither.
+	standby atomic.Pointer[refusal]
 }
 
 var (
@@ -162,6 +166,9 @@ func (s *Store) Create(ctx context.Context, row session.Row) error {
 
 // Get implements session.Store.
 func (s *Store) Get(ctx context.Context, key string) (session.Row, bool, error) {
+	if why := s.standby.Load(); why != nil {
+		return session.Row{}, false, fmt.Errorf("reading session: %w", *why)
+	}
 	reply, err := s.run(ctx, get, s.key(rowKind, key), packed(key), "body")
 	if err != nil {
 		return session.Row{}, false, fmt.Errorf("reading session: %w", err)
