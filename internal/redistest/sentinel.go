@@ -16,7 +16,8 @@ const (
 )
 
 // Sentinel is a master with two replicas, and three sentinels that make one of these
-// the master when it has been away for half a second.
+// the master when it has been away for a second. Less, and a busy machine is enough for
+// a failover nobody asked for.
 type Sentinel struct {
 	Name      string    // of the master
 	Addrs     []string  // of the sentinels
@@ -46,7 +47,7 @@ func (o Options) StartSentinel(t testing.TB) *Sentinel {
 	for _, server := range s.Servers {
 		await(t, "replicas", func() error { return synced(server) })
 	}
-	config := fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]s 2\nsentinel down-after-milliseconds %[1]s 500\n"+
+	config := fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]s 2\nsentinel down-after-milliseconds %[1]s 1000\n"+
 		"sentinel failover-timeout %[1]s 3000\n", s.Name, host, port)
 	if o.User != "" {
 		config += fmt.Sprintf("sentinel auth-user %s %s\n", s.Name, o.User)
@@ -108,26 +109,32 @@ func (s *Sentinel) KillMaster() *Server {
 	return master
 }
 
-// AwaitReplicas waits until the master's replicas that run have its data.
+// AwaitReplicas waits until the servers that run have the data of the master.
 func (s *Sentinel) AwaitReplicas() {
 	s.t.Helper()
-	master := s.Master()
-	for _, server := range s.Servers {
-		if server == master || !server.answers() {
-			continue
+	await(s.t, "replicas", func() error {
+		master, err := s.master(nil)
+		if err != nil {
+			return err
 		}
-		await(s.t, "replicas", func() error {
+		_, port, _ := net.SplitHostPort(master.Addr)
+		for _, server := range s.Servers {
+			if server == master || !server.answers() {
+				continue
+			}
 			info, err := server.Client.Info(context.Background(), "replication").Result()
 			if err != nil {
 				return err
 			}
-			_, port, _ := net.SplitHostPort(master.Addr)
 			if !strings.Contains(info, "master_port:"+port) {
 				return fmt.Errorf("replica of another: %s", info)
 			}
-			return synced(server)
-		})
-	}
+			if err := synced(server); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (s *Sentinel) master(but *Server) (*Server, error) {
