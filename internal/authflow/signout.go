@@ -34,10 +34,10 @@ type signedOut struct {
 // SignOut handles /sign-out. A same-origin POST, or a link of our own origin that was followed, signs out; everything
 // else gets the page that asks.
 //
-//  1. The session ends here, and with it every session of the same sign-in at Logto (its sid) on all hosts.
-//  2. Live connections of those sessions close.
-//  3. The refresh token is revoked (RFC 7009), within 800 ms or from the queue.
-//  4. The browser goes to Logto's end-session endpoint (RP-Initiated Logout 1.0 2), and from there to signed-out.
+//  1. The session ends, and with it every session of the same sign-in at Logto (its sid) on all hosts and replicas, and
+//     what is open for them.
+//  2. The refresh token is revoked (RFC 7009), within 800 ms or from the queue.
+//  3. The browser goes to Logto's end-session endpoint (RP-Initiated Logout 1.0 2), and from there to signed-out.
 func (f *Flow) SignOut(w http.ResponseWriter, r *http.Request) error {
 	ret, err := f.signOutReturn(w, r)
 	if err != nil {
@@ -62,7 +62,6 @@ func (f *Flow) SignOut(w http.ResponseWriter, r *http.Request) error {
 		if err := f.Sessions.End(ctx, s, s.SID != ""); err != nil {
 			return f.unavailable(r, ret, err)
 		}
-		f.closeLive(s)
 		f.record(r, audit.Event{Action: "sign-out", Outcome: "succeeded", Subject: s.Subject, Email: s.Identity.Email, SessionID: s.ID})
 		answered = f.revoke(ctx, s)
 	}
@@ -115,16 +114,6 @@ func (f *Flow) confirmSignOut(w http.ResponseWriter, r *http.Request, ret Return
 		p.Email, p.User = s.Identity.Email, s.Identity.Email
 	}
 	f.Pages.Render(w, r, p)
-}
-
-func (f *Flow) closeLive(s *session.Session) {
-	if f.Live == nil {
-		return
-	}
-	f.Live.CloseSession(s.Key)
-	if s.SID != "" {
-		f.Live.CloseSID(s.SID)
-	}
 }
 
 // revoke takes back the refresh token of an ended session; answered is false when Logto gave no answer in time.

@@ -53,6 +53,7 @@ type Gateway struct {
 	audit     *audit.Log
 	metrics   *telemetry.Metrics
 	live      *live.Registry
+	closer    *closer
 	revoked   *session.Revocations
 	refresher *authflow.Refresher
 	revoker   *authflow.Revoker
@@ -85,6 +86,7 @@ func New(cfg *config.Config, opts Options) (*Gateway, error) {
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
+	g.closer = newCloser(g.live)
 	g.running, g.stop = context.WithCancel(context.Background())
 	g.startedAt = g.now()
 	g.revoker = authflow.NewRevoker(g.log)
@@ -92,7 +94,9 @@ func New(cfg *config.Config, opts Options) (*Gateway, error) {
 		g.Close()
 		return nil, err
 	}
-	g.revoked = session.NewRevocations(session.RevocationsConfig{Store: g.store, Now: g.opts.Now, Log: g.log})
+	g.revoked = session.NewRevocations(session.RevocationsConfig{
+		Store: g.store, Ended: g.closer.end, Missed: g.closer.miss, Now: g.opts.Now, Log: g.log,
+	})
 	gen, err := g.build(cfg, nil)
 	if err != nil {
 		g.Close()
@@ -283,6 +287,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.watch(watching)
 	}()
 	g.background.Go(func() { g.revoked.Run(g.running) })
+	g.background.Go(func() { g.attend(g.running) })
 	g.warmUp(ctx)
 	g.serving.Store(true)
 	if err := serve.Notify("READY=1"); err != nil {

@@ -77,7 +77,8 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 	switch decision.Outcome {
 	case guard.Allow:
 		return g.proxies[rt.Index].Serve(w, r, upstream.Call{
-			Target: target, From: from, Identity: decision.Identity, Session: found.Session, Since: since, AllowedOrigins: g.ownOrigin,
+			Target: target, From: from, Identity: decision.Identity, Session: found.Session, Idles: g.idles(found.Session), Since: since,
+			AllowedOrigins: g.ownOrigin,
 		})
 	case guard.SignIn:
 		leaveUnread(w, r)

@@ -10,6 +10,8 @@
 //   - a request that looked its session up before the session was ended and is
 //     added afterwards is cancelled all the same, if it is added with the Mark
 //     it took before the look-up: no request slips between the two;
+//   - a session is ended by its names only if it was created before or at the
+//     ending: what somebody opens after signing in again stays;
 //   - an entry that turns out to be endless after CloseEndless is cancelled all
 //     the same.
 //
@@ -21,6 +23,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -52,21 +55,64 @@ type shard struct {
 	_    [24]byte
 }
 
-// Entry is something that is being served. Registry.Add makes one.
-type Entry struct {
-	registry          *Registry
-	shard             *shard // guards what follows
-	next, prev        *Entry // nil: not in the list
-	key, sid, subject string
-	cancel            func()
-	endless, removed  bool
+// Session is what something is served for. The zero value is nobody's: it is ended
+// by a shutdown alone.
+type Session struct {
+	// Names are those by which the session can be ended, as session.Session.Names. The
+	// first is its own.
+	Names []string
+	// Created is compared with the time of an ending.
+	Created time.Time
+	// Ends is when the session idles, as far as is known. Zero: never.
+	Ends time.Time
+	// Expires is its absolute end. Zero: it has none.
+	Expires time.Time
 }
 
-// ending names what was ended: exactly one field is set.
-type ending struct{ key, sid, subject string }
+// Entry is something that is being served. Registry.Add makes one.
+type Entry struct {
+	registry         *Registry
+	shard            *shard // guards what follows
+	next, prev       *Entry // nil: not in the list
+	names            []string
+	created          int64 // by nanos, as are these
+	ends, expires    int64 // 0: never
+	cancel           func()
+	endless, removed bool
+}
+
+// Ending says what has ended: every session that has the name and was created before
+// or at that time.
+type Ending struct {
+	Name string
+	At   time.Time
+}
+
+// ending is an Ending in the ring. Without a name nothing has ended, but may have:
+// whatever comes late has to be asked about.
+type ending struct {
+	name string
+	at   int64
+}
 
 func (e ending) covers(x *Entry) bool {
-	return e.key != "" && e.key == x.key || e.sid != "" && e.sid == x.sid || e.subject != "" && e.subject == x.subject
+	if x.created > e.at || e.name == "" {
+		return false
+	}
+	for _, name := range x.names {
+		if name == e.name {
+			return true
+		}
+	}
+	return false
+}
+
+// nanos is a time as it is kept: 0 is none. It holds until the year 2262.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
 }
 
 // Mark is a moment in the life of a registry. The zero Mark is no moment.
@@ -86,18 +132,17 @@ func New() *Registry {
 func (r *Registry) Mark() Mark { return Mark(r.ended.Load() + 1) }
 
 // Add enters something that is served for a session until Remove is called.
-// Empty words never match: what belongs to nobody is ended by a shutdown alone.
 // The cancel function may be called from any goroutine, from within Add and
 // Endless too, and may still be running when Remove returns. It must not block
 // for long and must not add to the registry or end anything in it.
-func (r *Registry) Add(key, sid, subject string, cancel func()) *Entry {
-	return r.AddSince(0, key, sid, subject, cancel)
+func (r *Registry) Add(s Session, cancel func()) *Entry {
+	return r.AddSince(0, s, cancel)
 }
 
 // AddSince is Add for somebody who looked the session up after taking since: if
 // the session was ended between then and now, cancel is called at once.
-func (r *Registry) AddSince(since Mark, key, sid, subject string, cancel func()) *Entry {
-	e := &Entry{registry: r, key: key, sid: sid, subject: subject, cancel: cancel}
+func (r *Registry) AddSince(since Mark, of Session, cancel func()) *Entry {
+	e := &Entry{registry: r, names: of.Names, created: nanos(of.Created), ends: nanos(of.Ends), expires: nanos(of.Expires), cancel: cancel}
 	s := &r.shard[rand.Uint64()%shards]
 	e.shard = s
 	s.mu.Lock()
@@ -169,34 +214,116 @@ func (r *Registry) endedSince(since Mark, e *Entry) bool {
 	if last-first > remembered {
 		return true
 	}
+	doubt := false
 	for i := first; i < last; i++ {
-		if r.ring[i%remembered].covers(e) {
+		x := &r.ring[i%remembered]
+		if x.covers(e) {
 			return true
 		}
+		doubt = doubt || x.name == ""
+	}
+	if doubt {
+		e.shard.mu.Lock()
+		e.ends = longAgo
+		e.shard.mu.Unlock()
 	}
 	return false
 }
 
-// CloseSession ends everything that is served for the session with this key and
-// returns how many that were.
-func (r *Registry) CloseSession(key string) int { return r.end(ending{key: key}) }
+// Close ends what is served for the sessions that have the name and were created
+// before or at that time, and returns how many entries that were.
+func (r *Registry) Close(name string, at time.Time) int { return r.CloseEach([]Ending{{name, at}}) }
 
-// CloseSID ends everything served for sessions that came from the provider's
-// session sid.
-func (r *Registry) CloseSID(sid string) int { return r.end(ending{sid: sid}) }
-
-// CloseSubject ends everything served for one person.
-func (r *Registry) CloseSubject(subject string) int { return r.end(ending{subject: subject}) }
-
-func (r *Registry) end(what ending) int {
-	if what == (ending{}) {
+// CloseEach is Close for many endings at once: it walks over the entries once.
+func (r *Registry) CloseEach(all []Ending) int {
+	if len(all) == 1 && all[0].Name != "" {
+		only := ending{all[0].Name, nanos(all[0].At)}
+		r.note(only)
+		return r.cancel(only.covers)
+	}
+	ended := make(map[string]int64, len(all)) // :: name → the latest time
+	r.mu.Lock()
+	for _, x := range all {
+		if x.Name == "" {
+			continue
+		}
+		at := nanos(x.At)
+		if before, known := ended[x.Name]; !known || at > before {
+			ended[x.Name] = at
+		}
+		r.noteLocked(ending{x.Name, at})
+	}
+	r.mu.Unlock()
+	if len(ended) == 0 {
 		return 0
 	}
+	return r.cancel(func(e *Entry) bool {
+		for _, name := range e.names {
+			if at, known := ended[name]; known && e.created <= at {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (r *Registry) note(e ending) {
 	r.mu.Lock()
-	r.ring[r.ended.Load()%remembered] = what
+	defer r.mu.Unlock()
+	r.noteLocked(e)
+}
+
+func (r *Registry) noteLocked(e ending) {
+	r.ring[r.ended.Load()%remembered] = e
 	r.ended.Add(1)
-	r.mu.Unlock()
-	return r.cancel(what.covers)
+}
+
+// longAgo is when a session idled of which nothing is known.
+const longAgo = 1
+
+// Due ends what is served for sessions whose absolute end has come, and returns the
+// names of those that have idled by now unless they were used elsewhere. Whoever
+// asks says so with Extend, or ends them; until then they are due.
+func (r *Registry) Due(now time.Time) []string {
+	at := nanos(now)
+	r.cancel(func(e *Entry) bool { return e.expires != 0 && e.expires <= at })
+	return r.named(func(e *Entry) bool { return e.ends != 0 && e.ends <= at })
+}
+
+// Sessions returns the name of every session that something is served for, for
+// somebody who has to ask about all of them. One that was looked up before and is
+// added afterwards is due at once.
+func (r *Registry) Sessions() []string {
+	r.note(ending{})
+	return r.named(func(*Entry) bool { return true })
+}
+
+// named returns the distinct names of the sessions of the entries that match.
+func (r *Registry) named(match func(*Entry) bool) []string {
+	var names []string
+	seen := map[string]bool{}
+	r.walk(func(_ *shard, e *Entry) {
+		if len(e.names) > 0 && match(e) && !seen[e.names[0]] {
+			seen[e.names[0]] = true
+			names = append(names, e.names[0])
+		}
+	})
+	return names
+}
+
+// Extend says when sessions idle: ends is by the first of their names.
+func (r *Registry) Extend(ends map[string]time.Time) {
+	if len(ends) == 0 {
+		return
+	}
+	r.walk(func(_ *shard, e *Entry) {
+		if len(e.names) == 0 {
+			return
+		}
+		if at, known := ends[e.names[0]]; known {
+			e.ends = nanos(at)
+		}
+	})
 }
 
 // CloseEndless ends what is endless, whosever it is, and from then on whatever
@@ -229,24 +356,31 @@ func (r *Registry) Draining() bool { return r.draining.Load() }
 
 func (r *Registry) cancel(match func(*Entry) bool) int {
 	var cancels []func()
-	for i := range r.shard {
-		s := &r.shard[i]
-		s.mu.Lock()
-		for e := s.head.next; e != &s.head; {
-			next := e.next
-			if match(e) {
-				s.unlink(e)
-				cancels = append(cancels, e.cancel)
-			}
-			e = next
+	r.walk(func(s *shard, e *Entry) {
+		if match(e) {
+			s.unlink(e)
+			cancels = append(cancels, e.cancel)
 		}
-		s.mu.Unlock()
-	}
+	})
 	r.live.Add(-int64(len(cancels)))
 	for _, cancel := range cancels { // outside the locks
 		cancel()
 	}
 	return len(cancels)
+}
+
+// walk calls do for every entry, whose shard is locked; do may unlink it.
+func (r *Registry) walk(do func(*shard, *Entry)) {
+	for i := range r.shard {
+		s := &r.shard[i]
+		s.mu.Lock()
+		for e := s.head.next; e != &s.head; {
+			next := e.next
+			do(s, e)
+			e = next
+		}
+		s.mu.Unlock()
+	}
 }
 
 // Len returns how many entries there are.

@@ -87,12 +87,21 @@ type answerBody struct {
 	body io.ReadCloser
 	res  *http.Response
 	x    *exchange
+
+	stream bool   // an event stream
+	events events // guarded by exchange.mu
 }
 
 func (b *answerBody) Read(p []byte) (int, error) {
 	b.x.idle.touch() // what was read last has been written
+	if b.stream && b.finished() {
+		return 0, io.EOF
+	}
 	n, err := b.body.Read(p)
 	b.x.idle.touch()
+	if b.stream {
+		n, err = b.follow(p[:n], err)
+	}
 	if err == io.EOF && len(b.res.Trailer) > 0 {
 		b.x.proxy.clean(b.res.Trailer)
 	}

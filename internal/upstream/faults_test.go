@@ -200,7 +200,7 @@ func TestTheSessionEndsBeforeTheAnswer(t *testing.T) {
 	c, in := g.dial(t)
 	io.WriteString(c, get("/"))
 	up.head(t)
-	registry.CloseSubject("u1")
+	registry.Close("subject:u1", time.Now())
 	head, err := readHead(in)
 	e := wait(t, g.errors, "an error")
 	if err != nil || head[9:12] != "503" || e.Kind != upstream.Cancelled || !errors.Is(e, upstream.ErrSessionEnded) {
@@ -251,7 +251,7 @@ func TestTheSessionEndsBeforeTheRequestIsKnown(t *testing.T) {
 	registry := live.New()
 	g := start(t, setup{Config: upstream.Config{URLs: urls(up), Live: registry}, call: func(c *upstream.Call) {
 		c.Session, c.Since = aliceSession(), registry.Mark()
-		registry.CloseSession("k1")
+		registry.Close("session:k1", time.Now())
 	}})
 	head, _, _ := g.send(t, get("/"))
 	if e := wait(t, g.errors, "an error"); head[9:12] != "503" || !errors.Is(e, upstream.ErrSessionEnded) {
@@ -259,43 +259,6 @@ func TestTheSessionEndsBeforeTheRequestIsKnown(t *testing.T) {
 	}
 	if len(up.heads) != 0 {
 		t.Error("the upstream was reached")
-	}
-}
-
-// Streams end with the session, even towards a client that reads nothing.
-func TestTheSessionEndsWithinTheAnswer(t *testing.T) {
-	t.Parallel()
-	for name, flood := range map[string]bool{"a silent stream": false, "a client that reads nothing": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			full := make(chan struct{})
-			up := listen(t, func(c net.Conn, in *bufio.Reader, _ string) bool {
-				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
-				if flood {
-					fill(c, bytes.Repeat([]byte("data: 2\n\n"), 1<<16))
-				}
-				close(full)
-				io.Copy(io.Discard, in)
-				return false
-			})
-			registry := live.New()
-			g := start(t, setup{Config: upstream.Config{URLs: urls(up), Live: registry}, call: func(c *upstream.Call) { c.Session = aliceSession() }})
-			c, in := g.dial(t)
-			io.WriteString(c, get("/"))
-			readHead(in)
-			wait(t, full, "the stream")
-			began := time.Now()
-			registry.CloseSID("s1")
-			wait(t, up.closed, "the end of the upstream's connection")
-			wait(t, g.served, "the end of the request")
-			if took := time.Since(began); took > 2*time.Second {
-				t.Errorf("it took %v, want under two seconds", took)
-			}
-			rest, _ := io.ReadAll(in)
-			if bytes.HasSuffix(rest, []byte("\r\n0\r\n\r\n")) {
-				t.Error("the stream ended cleanly")
-			}
-		})
 	}
 }
 
@@ -313,7 +276,7 @@ func TestKeptConnectionsOutliveAnEndedSession(t *testing.T) {
 	for i := range 50 {
 		io.WriteString(c, get("/"))
 		if i%5 == 4 {
-			go registry.CloseSession("k1")
+			go registry.Close("session:k1", time.Now())
 		}
 		res, err := http.ReadResponse(in, nil)
 		if err != nil {

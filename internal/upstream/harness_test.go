@@ -296,7 +296,11 @@ func alice(t testing.TB) (*identity.Identity, *assertion.Set) {
 	return &id, set
 }
 
-func aliceSession() *session.Session { return &session.Session{Key: "k1", SID: "s1", Subject: "u1"} }
+func aliceSession() *session.Session {
+	return &session.Session{
+		Key: "k1", SID: "s1", Subject: "u1", Names: []string{"session:k1", "subject:u1", "sid:s1"}, CreatedAt: time.Now().Add(-time.Hour),
+	}
+}
 
 // urls are the upstreams of a test: raw ones, or parsed URLs.
 func urls(ups ...interface{ url() *url.URL }) (all []*url.URL) {

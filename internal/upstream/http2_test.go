@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -124,13 +125,15 @@ func TestHTTP2Clients(t *testing.T) {
 	wait(t, g.served, "the end of the request")
 }
 
-// Streams over HTTP/2 end with the session too, and the connection goes on.
+// Answers over HTTP/2 end with the session too, event streams as if they were complete and others not, and the
+// connection goes on.
 func TestHTTP2StreamsEndWithTheSession(t *testing.T) {
 	t.Parallel()
 	up := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/short" {
 			return
 		}
+		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
 		io.WriteString(w, "data: 1\n\n")
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
@@ -152,12 +155,17 @@ func TestHTTP2StreamsEndWithTheSession(t *testing.T) {
 		}
 		return res
 	}
-	res := request("/")
-	defer res.Body.Close()
-	io.ReadFull(res.Body, make([]byte, 9))
-	registry.CloseSession("k1")
-	if rest, err := io.ReadAll(res.Body); err == nil || ctx.Err() != nil {
-		t.Errorf("got a clean end after %q (%v)", rest, ctx.Err())
+	events, other := request("/?type=text/event-stream"), request("/?type=text/plain")
+	for _, res := range []*http.Response{events, other} {
+		defer res.Body.Close()
+		io.ReadFull(res.Body, make([]byte, 9))
+	}
+	registry.Close("session:k1", time.Now())
+	if rest, err := io.ReadAll(events.Body); err != nil || len(rest) != 0 {
+		t.Errorf("the event stream: got %q behind and %v, want its end", rest, err)
+	}
+	if rest, err := io.ReadAll(other.Body); err == nil || ctx.Err() != nil {
+		t.Errorf("another answer: got a clean end after %q (%v)", rest, ctx.Err())
 	}
 	next := request("/short")
 	next.Body.Close()

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
+
+	"portero/internal/live"
 )
 
 // receive is the ReverseProxy's ModifyResponse: it takes out of an answer what
@@ -37,37 +38,28 @@ func (p *Proxy) receive(res *http.Response) error {
 		protectCache(res)
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
-		x.answer = answerBody{body: res.Body, res: res, x: x}
+		x.answer = answerBody{body: res.Body, res: res, x: x, stream: isEvents(h), events: events{opaque: len(h["Content-Encoding"]) > 0}}
 		res.Body = &x.answer
 	}
 	x.idle.answering()
-	if endless(res) {
+	if res.StatusCode == http.StatusSwitchingProtocols || x.answer.stream {
 		x.goesOn()
 		return x.Err() // a process that goes down begins nothing endless
 	}
 	return nil
 }
 
-// goesOn sees to it that what has no end of its own ends with its session, and first of all at a shutdown.
+// goesOn sees to it that an answer that somebody has to end, a WebSocket or an event stream, ends first of all at a
+// shutdown. What passes over it is no use of its session.
 func (x *exchange) goesOn() {
-	if s := x.call.Session; s != nil && !s.ExpiresAt.IsZero() {
-		x.over = time.AfterFunc(time.Until(s.ExpiresAt), func() { x.stop(ErrSessionEnded, statusPolicyViolation) })
-	}
 	registry := x.proxy.cfg.Live
 	if registry == nil {
 		return
 	}
 	if x.live == nil {
-		x.live = registry.Add("", "", "", x.end)
+		x.live = registry.Add(live.Session{}, x.end)
 	}
 	x.live.Endless()
-}
-
-// endless reports whether an answer goes on until somebody ends it. It counts as no use of its session, and does not
-// outlive it.
-func endless(res *http.Response) bool {
-	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
-	return res.StatusCode == http.StatusSwitchingProtocols || strings.EqualFold(strings.Trim(kind, " \t"), "text/event-stream")
 }
 
 // clean takes out of an answer's head, an informational answer's or a trailer

@@ -188,7 +188,7 @@ func TestWebSocketsEcho(t *testing.T) {
 	if got := registry.Len(); got != 1 {
 		t.Errorf("%d live connections, want 1", got)
 	}
-	registry.CloseSID("s1")
+	registry.Close("sid:s1", time.Now())
 	_, _, err = c.Read(ctx)
 	var closed websocket.CloseError
 	if !errors.As(err, &closed) || closed.Code != websocket.StatusPolicyViolation {
@@ -209,11 +209,11 @@ func TestSocketsEndWithTheSession(t *testing.T) {
 		end  func(*live.Registry)
 		want string // what the client gets behind it
 	}{
-		"between frames":        {frame, func(r *live.Registry) { r.CloseSession("k1") }, "\x88\x02\x03\xf0"},
-		"before any frame":      {nil, func(r *live.Registry) { r.CloseSubject("u1") }, "\x88\x02\x03\xf0"},
-		"within a frame":        {frame[:200], func(r *live.Registry) { r.CloseSession("k1") }, ""},
-		"within a frame's head": {frame[:3], func(r *live.Registry) { r.CloseSession("k1") }, ""},
-		"behind a close frame":  {[]byte("\x88\x00"), func(r *live.Registry) { r.CloseSession("k1") }, ""},
+		"between frames":        {frame, func(r *live.Registry) { r.Close("session:k1", time.Now()) }, "\x88\x02\x03\xf0"},
+		"before any frame":      {nil, func(r *live.Registry) { r.Close("subject:u1", time.Now()) }, "\x88\x02\x03\xf0"},
+		"within a frame":        {frame[:200], func(r *live.Registry) { r.Close("session:k1", time.Now()) }, ""},
+		"within a frame's head": {frame[:3], func(r *live.Registry) { r.Close("session:k1", time.Now()) }, ""},
+		"behind a close frame":  {[]byte("\x88\x00"), func(r *live.Registry) { r.Close("session:k1", time.Now()) }, ""},
 		"at shutdown":           {frame, func(r *live.Registry) { r.CloseAll() }, "\x88\x02\x03\xe9"},
 	}
 	for name, tt := range tests {
@@ -257,7 +257,7 @@ func TestSocketsOfNobodyEndAtShutdown(t *testing.T) {
 	c, in := g.dial(t)
 	io.WriteString(c, upgrading("Origin:"))
 	readHead(in)
-	registry.CloseSession("")
+	registry.Close("", time.Now())
 	registry.CloseAll()
 	if got, _ := io.ReadAll(in); string(got) != "\x88\x02\x03\xe9" {
 		t.Errorf("got %q, want a close frame with 1001", got)
@@ -285,7 +285,7 @@ func TestSocketsOfSlowReadersEndWithTheSession(t *testing.T) {
 	}
 	wait(t, full, "all buffers to be full")
 	began := time.Now()
-	registry.CloseSession("k1")
+	registry.Close("session:k1", time.Now())
 	wait(t, up.closed, "the end of the upstream's connection")
 	wait(t, g.served, "the end of the request")
 	if took := time.Since(began); took > 2*time.Second {

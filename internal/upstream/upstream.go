@@ -15,8 +15,11 @@
 //   - the gateway's cookies never leave; the application's leave byte for byte;
 //     an application cannot set one of ours;
 //   - nothing but a WebSocket of ours is ever switched to (no h2c, no tunnels);
-//   - what is served for a session ends with the session;
-//   - a body that breaks off is never ended cleanly towards the client.
+//   - what is served for a session ends with the session: answers break off,
+//     uploads stop, WebSockets get a close frame, event streams their end;
+//   - a body that breaks off is never ended cleanly towards the client, so that
+//     part of a download does not pass for the whole; event streams alone promise
+//     no completeness.
 //
 // net/http repeats an idempotent request without a body by itself when a
 // kept-alive connection turns out to be dead.
@@ -103,6 +106,8 @@ type Call struct {
 	Identity *identity.Identity
 	// Session is what the request is served for. Nil: for none.
 	Session *session.Session
+	// Idles is when the session idles, as far as is known now. Zero: never.
+	Idles time.Time
 	// Since is the registry's mark from before the session was looked up, so that
 	// a sign-out in between counts. Zero: only a later one counts.
 	Since live.Mark
@@ -202,7 +207,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) error {
 	x.tell = telemetry.FromContext(r.Context())
 	defer x.close()
 	if s := c.Session; p.cfg.Live != nil && s != nil {
-		x.live = p.cfg.Live.AddSince(c.Since, s.Key, s.SID, s.Subject, x.end)
+		x.live = p.cfg.Live.AddSince(c.Since, live.Session{Names: s.Names, Created: s.CreatedAt, Ends: c.Idles, Expires: s.ExpiresAt}, x.end)
 	}
 
 	// 4. Carry it.
@@ -259,17 +264,19 @@ type exchange struct {
 	answer  answerBody
 	idle    idleWatch
 	live    *live.Entry // nil: nobody's, and not endless as far as is known
-	over    *time.Timer // the end of the session, for what has no end of its own; nil: none
 	values  [6]string   // of the forwarding headers
 	failure *Error
 
-	mu      sync.Mutex
-	code    uint16 // why it is stopped, as a WebSocket says it; 0: it is not
-	begun   bool   // the answer has
-	cut     bool   // the client's connection takes no more
-	served  bool   // and its connection may be another request's by now
-	broken  error  // why the client's body could not be read
-	upgrade *socketConn
+	mu        sync.Mutex
+	code      uint16 // why it is stopped, as a WebSocket says it; 0: it is not
+	cause     error  // and as the log says it
+	begun     bool   // the answer has
+	finishing bool   // and is an event stream, which ends
+	cut       bool   // the client's connection takes no more, or soon will not
+	served    bool   // and its connection may be another request's by now
+	broken    error  // why the client's body could not be read
+	upgrade   *socketConn
+	farewell  *time.Timer // until when the last event may come; nil: nobody waits
 }
 
 type exchangeKey struct{}
@@ -290,9 +297,6 @@ func (x *exchange) close() {
 		x.live.Remove()
 	}
 	x.idle.stop()
-	if x.over != nil {
-		x.over.Stop()
-	}
 	x.request.closed.Store(true)
 	if x.request.remains(x.length) && !x.w.hijacked {
 		// net/http reads what is left of the body, before it answers or after. A
@@ -305,6 +309,9 @@ func (x *exchange) close() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.served = true
+	if x.farewell != nil {
+		x.farewell.Stop()
+	}
 	if x.cut && !x.w.hijacked {
 		_ = http.NewResponseController(x.w.ResponseWriter).SetWriteDeadline(time.Time{})
 	}
@@ -327,11 +334,11 @@ func (x *exchange) stop(cause error, code uint16) {
 	if x.served || x.code != 0 {
 		return
 	}
-	x.code = code
+	x.code, x.cause = code, cause
 	if x.upgrade != nil {
 		x.upgrade.end(code)
-	} else if x.begun {
-		x.breakOff()
+	} else if x.begun && !x.breakOff() {
+		return
 	}
 	x.cancel(cause)
 	if x.upgrade == nil {
@@ -349,10 +356,16 @@ func (x *exchange) stopReading() {
 	}
 }
 
-// breakOff makes a write that waits for a slow client return.
-func (x *exchange) breakOff() {
+// breakOff ends an answer that has begun: a write that waits for a slow client
+// returns. It reports whether the upstream is not needed any more either. The caller
+// holds x.mu.
+func (x *exchange) breakOff() bool {
+	if x.answer.stream && canFinish(x.cause) {
+		return x.finish()
+	}
 	x.cut = true
 	_ = http.NewResponseController(x.w.ResponseWriter).SetWriteDeadline(time.Unix(1, 0))
+	return true
 }
 
 // warn logs what an operator should know once, and later at debug level only.

@@ -54,7 +54,7 @@ func (w *writer) begin() {
 	defer w.x.mu.Unlock()
 	w.x.begun = true
 	if w.x.code != 0 {
-		w.x.breakOff()
+		w.x.breakOff() // the upstream has been let go already
 	}
 }
 
