@@ -8,7 +8,6 @@ import (
 
 	"portero/internal/audit"
 	"portero/internal/forwarded"
-	"portero/internal/live"
 	"portero/internal/logto"
 	"portero/internal/management"
 	"portero/internal/page"
@@ -25,7 +24,6 @@ type Flow struct {
 	Pages    *page.Set
 	Refresh  *Refresher
 	Revoker  *Revoker
-	Live     *live.Registry     // nil: no live connections to close
 	Audit    *audit.Log         // nil: nothing is recorded
 	Metrics  *telemetry.Metrics // nil: nothing is counted
 	Log      *slog.Logger

@@ -97,7 +97,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 	gen.guard = &guard.Guard{Audit: g.audit}
 	gen.flow = &authflow.Flow{
 		Provider: provider, Sessions: gen.sessions, Keys: keys, Pages: gen.pages, Refresh: g.refresher, Revoker: g.revoker,
-		Live: g.live, Audit: g.audit, Metrics: g.metrics, Log: g.log,
+		Audit: g.audit, Metrics: g.metrics, Log: g.log,
 		ClientID: cfg.Logto.AppID, Endpoints: gen.endpoints, Cookie: cfg.CookieName(), Secure: cfg.SecureCookies(),
 		Port: cfg.ExternalURL.Port(), Scopes: cfg.Logto.FinalScopes(), Userinfo: cfg.Logto.NeedsUserinfo(),
 		FirstScreen: cfg.Logto.SignIn.FirstScreen, Identifiers: cfg.Logto.SignIn.Identifiers, ExtraParams: params(cfg.Logto.SignIn.ExtraParams),
