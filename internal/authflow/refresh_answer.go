@@ -61,7 +61,7 @@ func (x *refreshed) putOff(now time.Time, unreachable bool, after time.Duration)
 				wait = again
 			}
 		case !n.UnreachableSince.IsZero():
-			wait = longer(max(refreshRetry, min(now.Sub(n.UnreachableSince)/4, refreshRetryMost)))
+			wait = longer(max(refreshRetry, min(now.Sub(n.UnreachableSince)/4, refreshRetryMost*4/5)))
 		}
 		if after > 0 {
 			wait = max(wait, longer(min(after, refreshRetryMost)))
