@@ -22,6 +22,7 @@ import (
 	"portero/internal/session"
 	"portero/internal/session/filestore"
 	"portero/internal/session/memstore"
+	"portero/internal/session/redisstore"
 	"portero/internal/telemetry"
 )
 
@@ -130,19 +131,10 @@ func (g *Gateway) open(cfg *config.Config) error {
 			return fmt.Errorf("tls: %w", err)
 		}
 	}
-	switch {
-	case g.opts.Store != nil:
-		g.store = g.opts.Store
-	case cfg.Session.Store == config.StoreMemory:
-		g.store = memstore.New(memstore.Config{Now: g.opts.Now})
-	case cfg.Session.Store == config.StoreFile:
-		store, err := filestore.Open(filestore.Config{Path: cfg.Session.File.Path, Now: g.opts.Now, Log: g.log})
-		if err != nil {
-			return fmt.Errorf("session.file.path: %w", err)
+	if g.store = g.opts.Store; g.store == nil {
+		if g.store, err = g.openStore(cfg); err != nil {
+			return err
 		}
-		g.store = store
-	default:
-		return fmt.Errorf("session.store: %q is not available", cfg.Session.Store)
 	}
 	if !cfg.Session.Secret.IsSet() {
 		if g.madeSecret, err = madeSecret(cfg); err != nil {
@@ -152,9 +144,40 @@ func (g *Gateway) open(cfg *config.Config) error {
 	return nil
 }
 
+// openStore opens the configured session store. Redis is asked nothing: a gateway starts while it is away.
+func (g *Gateway) openStore(cfg *config.Config) (session.Store, error) {
+	switch s := cfg.Session; s.Store {
+	case config.StoreMemory:
+		return memstore.New(memstore.Config{Now: g.opts.Now}), nil
+	case config.StoreFile:
+		store, err := filestore.Open(filestore.Config{Path: s.File.Path, Now: g.opts.Now, Log: g.log})
+		if err != nil {
+			return nil, fmt.Errorf("session.file.path: %w", err)
+		}
+		return store, nil
+	case config.StoreRedis:
+		ca, err := s.Redis.TLS.ReadCA()
+		if err != nil {
+			return nil, err
+		}
+		store, err := redisstore.Dial(redisstore.Options{
+			URL: s.Redis.URL.Reveal(), Addresses: s.Redis.Addresses, MasterName: s.Redis.MasterName, Cluster: s.Redis.Cluster,
+			CA: ca, Prefix: s.Redis.KeyPrefix, Log: g.log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return store, nil
+	}
+	return nil, fmt.Errorf("session.store: %q is not available", cfg.Session.Store)
+}
+
 // madeSecret makes a session secret where none is configured: one per start for sessions in memory, one beside the
-// session file (0600) for sessions that outlive the process.
+// session file (0600) for sessions that outlive the process. What several processes share has no secret of one of them.
 func madeSecret(cfg *config.Config) ([]byte, error) {
+	if cfg.Session.Store == config.StoreRedis {
+		return nil, errors.New("is missing, and all processes that share the Redis need the same one; run portero secret")
+	}
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	if cfg.Session.Store == config.StoreMemory {
