@@ -45,15 +45,12 @@ func (s *Store) Mark(ctx context.Context, m session.Marker, at time.Time, keep t
 // Marked implements session.Store: one round trip of independent reads. Markers leave
 // by the server's own expiry.
 func (s *Store) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, error) {
-	if err := s.ready(ctx); err != nil {
-		return nil, err
+	if err := s.believed(ctx); err != nil {
+		return nil, fmt.Errorf("reading markers: %w", err)
 	}
 	times := make([]time.Time, len(ms))
 	if len(ms) == 0 {
 		return times, nil
-	}
-	if why := s.standby.Load(); why != nil {
-		return nil, fmt.Errorf("reading markers: %w", *why)
 	}
 	pipe := s.client.Pipeline()
 	reads := make([]*redis.StringCmd, len(ms))

@@ -168,6 +168,7 @@ func TestRealRefusals(t *testing.T) {
 			admin := redis.NewClient(&redis.Options{Addr: addr})
 			defer admin.Close()
 			create(t, s, now(row("key", clock)))
+			_, place := read(t, s, "")
 			if err := admin.Do(ctx, test.spoil...).Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -180,19 +181,33 @@ func TestRealRefusals(t *testing.T) {
 			_, updating := s.Update(ctx, next, 1)
 			first, _, consuming := s.Consume(ctx, "state", time.Hour)
 			marking := s.Mark(ctx, session.Marker{Kind: session.Ended, By: "sid:x"}, time.Now(), time.Hour)
+			leased, leasing := s.Lease(ctx, "a", "x", time.Hour)
+			_, touching := s.Touch(ctx, "key", time.Now().Add(time.Minute))
 			for name, err := range map[string]error{
-				"Create": s.Create(ctx, now(row("new", clock))), "Update": updating, "Consume": consuming, "Mark": marking, "Ping": s.Ping(ctx),
+				"Create": s.Create(ctx, now(row("new", clock))), "Update": updating, "Lease": leasing, "Touch": touching,
+				"Publish": s.Publish(ctx, session.Revocation{By: "a", At: time.Now()}), "Consume": consuming, "Mark": marking, "Ping": s.Ping(ctx),
 			} {
 				// A write by itself is told first that this is a replica.
 				if err == nil || !strings.Contains(err.Error(), test.want) && !strings.Contains(err.Error(), "READONLY") {
 					t.Errorf("%s = %v, want %s", name, err, test.want)
 				}
 			}
-			if first {
-				t.Error("a mark that could not be noted was the first")
+			if first || leased {
+				t.Errorf("a mark that could not be noted was the first %t, a lease was given %t", first, leased)
+			}
+			// One that is full knows what was published; a replica may not.
+			_, _, whole, err := s.Published(ctx, place)
+			if full := test.want == "OOM"; whole != full || (err == nil) != full {
+				t.Errorf("Published: whole %t, %v; want it whole %t", whole, err, full)
 			}
 			if err := admin.Do(ctx, test.restore...).Err(); err != nil {
 				t.Fatal(err)
+			}
+			if _, _, err := s.Get(ctx, "key"); (err == nil) != whole {
+				t.Errorf("Get before the log is read: %v; want an error unless it was the master all the time", err)
+			}
+			if got, _ := read(t, s, place); got != "" {
+				t.Errorf("the log says %q, want nothing new", got)
 			}
 			if got, found, err := s.Get(ctx, "key"); !found || err != nil || got.Version != 1 {
 				t.Errorf("Get after it has recovered = %+v, %t, %v", got, found, err)

@@ -82,6 +82,17 @@ func (s *Store) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// believed is called first by what lets somebody in.
+func (s *Store) believed(ctx context.Context) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	if why := s.standby.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
 // The kinds of key.
 const (
 	rowKind    = "row:"
@@ -166,8 +177,8 @@ func (s *Store) Create(ctx context.Context, row session.Row) error {
 
 // Get implements session.Store.
 func (s *Store) Get(ctx context.Context, key string) (session.Row, bool, error) {
-	if why := s.standby.Load(); why != nil {
-		return session.Row{}, false, fmt.Errorf("reading session: %w", *why)
+	if err := s.believed(ctx); err != nil {
+		return session.Row{}, false, fmt.Errorf("reading session: %w", err)
 	}
 	reply, err := s.run(ctx, get, s.key(rowKind, key), packed(key), "body")
 	if err != nil {

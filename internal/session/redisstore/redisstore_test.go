@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func newMini(t *testing.T, clock *storetest.Clock) *miniredis.Miniredis {
+func newMini(t testing.TB, clock *storetest.Clock) *miniredis.Miniredis {
 	t.Helper()
 	mini := miniredis.RunT(t)
 	last := clock.Now()
@@ -35,7 +35,7 @@ func newMini(t *testing.T, clock *storetest.Clock) *miniredis.Miniredis {
 	return mini
 }
 
-func open(t *testing.T, o redis.UniversalOptions, prefix string) *redisstore.Store {
+func open(t testing.TB, o redis.UniversalOptions, prefix string) *redisstore.Store {
 	t.Helper()
 	s := redisstore.New(redisstore.Config{Client: redisstore.NewClient(o, nil), Prefix: prefix})
 	t.Cleanup(func() { s.Close() })
@@ -57,7 +57,7 @@ func row(key string, clock *storetest.Clock) session.Row {
 	}
 }
 
-func create(t *testing.T, s session.Store, rows ...session.Row) {
+func create(t testing.TB, s session.Store, rows ...session.Row) {
 	t.Helper()
 	for _, row := range rows {
 		if err := s.Create(t.Context(), row); err != nil {
@@ -67,12 +67,12 @@ func create(t *testing.T, s session.Store, rows ...session.Row) {
 }
 
 // rowKey is where the one row of the server lies.
-func rowKey(t *testing.T, mini *miniredis.Miniredis) string {
+func rowKey(t testing.TB, mini *miniredis.Miniredis) string {
 	t.Helper()
 	return keyWith(t, mini, ":row:")
 }
 
-func keyWith(t *testing.T, mini *miniredis.Miniredis, part string) string {
+func keyWith(t testing.TB, mini *miniredis.Miniredis, part string) string {
 	t.Helper()
 	for _, key := range mini.Keys() {
 		if strings.Contains(key, part) {
