@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"math"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -10,7 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"portero/internal/live"
+	"portero/internal/route"
 	"portero/internal/session"
+	"portero/internal/telemetry"
 )
 
 // What is open for a session ends with it, on every replica and within two seconds: WebSockets, event streams, downloads,
@@ -157,6 +160,17 @@ func (g *Gateway) ask(ctx context.Context, sessions *session.Manager, names []st
 		g.live.CloseEach(over)
 	}
 	return left
+}
+
+// overtaken answers a request whose session ended before the application answered. A page is asked for again by signing
+// in; what may have changed something is not said to be undone, nor sent again.
+func (g *generation) overtaken(w http.ResponseWriter, r *http.Request, target route.Target, err error) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return err
+	}
+	telemetry.FromContext(r.Context()).Err = err
+	leaveUnread(w, r)
+	return g.flow.Challenge(w, r, g.returnPath(target))
 }
 
 // idles is when a session idles, as far as is known. Zero: there is none.

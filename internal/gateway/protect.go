@@ -76,10 +76,14 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 	decision := g.decide(r, rt, target, from, found, trouble)
 	switch decision.Outcome {
 	case guard.Allow:
-		return g.proxies[rt.Index].Serve(w, r, upstream.Call{
+		err := g.proxies[rt.Index].Serve(w, r, upstream.Call{
 			Target: target, From: from, Identity: decision.Identity, Session: found.Session, Idles: g.idles(found.Session), Since: since,
 			AllowedOrigins: g.ownOrigin,
 		})
+		if errors.Is(err, upstream.ErrSessionEnded) {
+			return g.overtaken(w, r, target, err)
+		}
+		return err
 	case guard.SignIn:
 		leaveUnread(w, r)
 		return g.flow.Challenge(w, r, g.returnPath(target))
