@@ -42,11 +42,13 @@ func TestStoreTroubleRefusals(t *testing.T) {
 		warm(t, rig, server, b)
 		replicate(t, other, server)
 		replicate(t, other, nil)
+		host, port, _ := net.SplitHostPort(other.Addr)
+		server.Do("REPLICAOF", host, port)
 		since := time.Now()
-		replicate(t, server, other)
 		wantClosing(t, rig, b, since)
 		wantClosed(t, rig, b)
 		wantNoSignIn(t, rig)
+		replicate(t, server, other) // to the end
 		replicate(t, server, nil)
 		wantOpen(t, rig, b)
 	})
@@ -57,8 +59,8 @@ func TestStoreTroubleRefusals(t *testing.T) {
 		rig := redisRig(t, server.URL())
 		b := rig.SignedIn(t, "/")
 		warm(t, rig, server, b)
-		since := time.Now()
 		server.Do("CONFIG", "SET", "min-replicas-to-write", "1")
+		since := time.Now()
 		wantClosing(t, rig, b, since)
 		wantClosed(t, rig, b)
 		server.Do("CONFIG", "SET", "min-replicas-to-write", "0")
@@ -107,9 +109,9 @@ func TestStoreTroubleRefusals(t *testing.T) {
 		rig := redisRig(t, "redis://portero:first-password@"+server.Addr+"/0")
 		b := rig.SignedIn(t, "/")
 		warm(t, rig, server, b)
-		since := time.Now()
 		server.Do("ACL", "SETUSER", "portero", "resetpass", ">another-password")
 		server.Do("CLIENT", "KILL", "USER", "portero")
+		since := time.Now()
 		wantClosing(t, rig, b, since)
 		wantClosed(t, rig, b)
 		wantNoSignIn(t, rig)
@@ -141,8 +143,8 @@ func TestStoreTroubleRefusals(t *testing.T) {
 		rig := redisRig(t, "redis://portero:first-password@"+server.Addr+"/0")
 		b := rig.SignedIn(t, "/")
 		warm(t, rig, server, b)
-		since := time.Now()
 		server.Do("ACL", "SETUSER", "portero", "resetkeys", "~other:*")
+		since := time.Now()
 		wantClosing(t, rig, b, since)
 		wantClosed(t, rig, b)
 		server.Do("ACL", "SETUSER", "portero", "~*")
@@ -159,8 +161,8 @@ func TestStoreTroubleRefusals(t *testing.T) {
 		}
 		warm(t, rig, server, b)
 		server.Do("SAVE")
-		since := time.Now()
 		server.Kill()
+		since := time.Now()
 		restarted := make(chan struct{})
 		go func() {
 			defer close(restarted)
@@ -194,8 +196,8 @@ func TestStoreTroubleLosses(t *testing.T) {
 		b := rig.SignedIn(t, "/")
 		warm(t, rig, server, b)
 		token := b.Cookies("localhost")[rig.Cookie()]
-		since := time.Now()
 		server.Do("FLUSHALL")
+		since := time.Now()
 		every(t, 5*time.Millisecond, "the session is gone", func() bool {
 			began := time.Since(since)
 			b.SetCookie("localhost", rig.Cookie(), token)
@@ -475,8 +477,8 @@ func TestStoreTroubleFailover(t *testing.T) {
 		}
 		group.AwaitReplicas()
 		rig.Upstream.Forget()
-		since := time.Now()
 		old := group.KillMaster()
+		since := time.Now()
 		wantFailover(t, rig, b, gone, ended, since)
 		group.AwaitMaster(old)
 		wantOpen(t, rig, b)
@@ -506,8 +508,8 @@ func TestStoreTroubleFailover(t *testing.T) {
 		}
 		key := keys[0]
 		master := cluster.MasterOf(key)
-		since := time.Now()
 		master.Kill()
+		since := time.Now()
 		wantFailover(t, rig, b, gone, ended, since)
 		cluster.AwaitMasterOf(key, master)
 		rig.Restart(t) // another master had the log, so what was cached was good all the time

@@ -72,7 +72,7 @@ func warm(t testing.TB, rig *gatewaytest.Rig, server *redistest.Server, b *gatew
 	})
 }
 
-// wantClosing asks for a protected page until the trouble that began at since is noticed. No request that begins a second
+// wantClosing asks for a protected page until the trouble that had begun at since is noticed. No request that begins a second
 // later, and none after the first that was refused, is let in.
 func wantClosing(t testing.TB, rig *gatewaytest.Rig, b *gatewaytest.Browser, since time.Time) {
 	t.Helper()
@@ -203,8 +203,8 @@ func TestStoreTroubleContact(t *testing.T) {
 		rig, proxy, server := behindProxy(t)
 		b := rig.SignedIn(t, "/")
 		warm(t, rig, server, b)
-		since := time.Now()
 		proxy.Cut()
+		since := time.Now()
 		wantClosing(t, rig, b, since)
 		wantClosed(t, rig, b)
 		wantNoSignIn(t, rig)
@@ -220,8 +220,8 @@ func TestStoreTroubleContact(t *testing.T) {
 		rig := redisRig(t, server.URL())
 		b := rig.SignedIn(t, "/")
 		warm(t, rig, server, b)
-		since := time.Now()
 		server.Kill()
+		since := time.Now()
 		wantClosing(t, rig, b, since)
 		wantClosed(t, rig, b)
 		server.Restart()
@@ -301,8 +301,8 @@ func TestStoreTroubleContact(t *testing.T) {
 		rig, proxy, server := behindProxy(t)
 		b := rig.SignedIn(t, "/")
 		warm(t, rig, server, b)
-		since := time.Now()
 		proxy.Delay(time.Second)
+		since := time.Now()
 		wantClosing(t, rig, b, since)
 		wantClosed(t, rig, b)
 		wantNoSignIn(t, rig)
@@ -314,8 +314,8 @@ func TestStoreTroubleContact(t *testing.T) {
 		rig, proxy, server := behindProxy(t)
 		b := rig.SignedIn(t, "/")
 		warm(t, rig, server, b)
-		since := time.Now()
 		proxy.Stall()
+		since := time.Now()
 		wantClosing(t, rig, b, since)
 		wantClosed(t, rig, b)
 		wantNoSignIn(t, rig)
@@ -328,8 +328,8 @@ func TestStoreTroubleContact(t *testing.T) {
 		rig := redisRig(t, server.URL())
 		b := rig.SignedIn(t, "/")
 		warm(t, rig, server, b)
-		since := time.Now()
 		server.Stop()
+		since := time.Now()
 		wantClosing(t, rig, b, since)
 		wantClosed(t, rig, b)
 		server.Continue()
