@@ -151,7 +151,7 @@ func testRT04(t *testing.T) {
 	}
 }
 
-// TestRefreshGrace, TestRefreshBackOff, TestNoStampede.
+// TestRefreshGrace, TestRefreshBackOff, TestNoStampede; authflow.TestRT05Timeout.
 func testRT05(t *testing.T) {
 	for name, away := range map[string]func(http.ResponseWriter, *http.Request) bool{
 		"500": func(w http.ResponseWriter, _ *http.Request) bool {
@@ -206,27 +206,6 @@ func testRT05(t *testing.T) {
 			x.presented(1)
 		})
 	}
-	t.Run("timeout", func(t *testing.T) {
-		t.Parallel()
-		x := newTrio(t)
-		p := x.signIn()
-		arrived, release := x.hold()
-		x.clock.Add(quick - time.Second)
-		x.want(p, 0, http.StatusOK)
-		<-arrived
-		for began, look := time.Now(), time.Tick(200*time.Millisecond); x.refreshes("unavailable", 0) == 0; <-look {
-			if time.Since(began) > 20*time.Second {
-				t.Fatal("the call never timed out")
-			}
-		}
-		release()
-		for i := range x.rigs {
-			x.want(p, i, http.StatusOK)
-		}
-		if got := len(x.grants.Presented()); got != 1 {
-			t.Errorf("refreshes right after the timeout: got %d, want none but the first", got)
-		}
-	})
 }
 
 // TestRefreshAnswersWithParts.
