@@ -16,8 +16,12 @@
 // On a cluster, what is compared comes from one clock: Now always asks for the same
 // key, and so the same master, and the times of markers are the caller's. The other
 // masters' clocks say when something is over, and the log is one key as well. After
-// another has taken over, its clock counts; keep them together. No read may go to a
-// replica, which may not know yet what ended.
+// another has taken over, its clock counts; keep them together.
+//
+// No read may go to a replica, which may not know yet what ended. Reading the log
+// writes, and where that is refused no session is read until it goes well again: so
+// somebody has to read it, as session.Revocations does. A client that is told that its
+// server is none drops its connections and looks for the master anew.
 //
 // It does not own how the server keeps its data. One that evicts keys, or forgets
 // writes at a failover, forgets sign-outs too: it needs maxmemory-policy noeviction.
