@@ -41,13 +41,6 @@ func (c *client) with() *client {
 	return out
 }
 
-// Token is the session token for an origin, "" without.
-func (c *client) Token(origin string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cookies[hostOf(origin)][cookie]
-}
-
 // answer is what came back.
 type answer struct {
 	Status   int
@@ -75,8 +68,10 @@ func (c *client) navigate(r *replica, address string) (answer, error) {
 
 // use gets the application's page from a replica, as a script of it does. Whatever the answer says, the browser keeps
 // its cookies.
-func (c *client) use(r *replica) (answer, error) {
-	return c.with().send(r, c.site.client, http.MethodGet, origin+"/app", nil, http.Header{
+func (c *client) use(r *replica) (answer, error) { return c.useAt(r, origin) }
+
+func (c *client) useAt(r *replica, at string) (answer, error) {
+	return c.with().send(r, c.site.client, http.MethodGet, at+"/app", nil, http.Header{
 		"Accept": {"application/json"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}, "Sec-Fetch-Site": {"same-origin"},
 	})
 }
@@ -174,46 +169,34 @@ func (c *client) keep(host string, resp *http.Response) (token bool) {
 	return token
 }
 
-// landing is the callback by which a browser got its session.
-type landing struct {
-	Before  *client // the browser before it
-	Address string
-	Nonce   string
-	Hops    int
-}
-
 var errNoSession = errors.New("the sign-in did not lead to a session")
 
-// signIn signs in for an origin. Each step goes to the replica that pick names.
-func (c *client) signIn(at string, pick func() *replica) (landing, error) {
-	next := at + "/sign-in?return_to=/app"
-	var l landing
-	for l.Hops = 1; l.Hops < 12; l.Hops++ {
-		before := c.with()
+// hops is how many requests a sign-in may take.
+const hops = 12
+
+// signIn signs in for an origin, afresh where there is a session. Each step goes to the replica that pick names.
+func (c *client) signIn(at string, pick func() *replica) error {
+	next := at + "/sign-in?return_to=/app&fresh=1"
+	for range hops {
 		a, err := c.navigate(pick(), next)
-		if err != nil {
-			return l, err
-		}
-		if a.SetToken {
-			l.Before, l.Address = before, next
-			return l, nil
-		}
-		if a.Location == nil || a.Status < 300 || a.Status > 399 {
-			return l, fmt.Errorf("%w: %s", errNoSession, a)
-		}
-		if a.Location.Path == "/oidc/auth" {
-			l.Nonce = a.Location.Query().Get("nonce")
+		switch {
+		case err != nil:
+			return err
+		case a.SetToken:
+			return nil
+		case a.Location == nil || a.Status < 300 || a.Status > 399:
+			return fmt.Errorf("%w: %s", errNoSession, a)
 		}
 		next = a.Location.String()
 	}
-	return l, errNoSession
+	return errNoSession
 }
 
 // signedIn is a person who has signed in over that replica.
 func (s *site) signedIn(subject, sid string, r *replica) *client {
 	s.t.Helper()
 	c := s.Client(subject, sid)
-	if _, err := c.signIn(origin, func() *replica { return r }); err != nil {
+	if err := c.signIn(origin, func() *replica { return r }); err != nil {
 		s.t.Fatalf("signing in on %s: %v", r, err)
 	}
 	return c

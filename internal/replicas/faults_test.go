@@ -56,7 +56,7 @@ func (f *faults) Run(ctx context.Context) {
 		f.site.Issuer.Slow(0)
 	}()
 	for {
-		timer := time.NewTimer(300*time.Millisecond + time.Duration(f.random.Int64N(int64(2*time.Second))))
+		timer := time.NewTimer(300*time.Millisecond + time.Duration(f.random.Int64N(int64(3*time.Second))))
 		var r *replica
 		select {
 		case <-ctx.Done():

@@ -106,7 +106,7 @@ func (w *world) replica() *replica { return w.site.Replicas[w.pick(replicas)] }
 
 // hot tells the faults that a replica has just done something that matters.
 func (w *world) hot(r *replica) {
-	if w.chance(30) {
+	if w.chance(20) {
 		select {
 		case w.faults.Hot <- r:
 		default:
@@ -221,18 +221,16 @@ func (s *slot) leave(x *session) {
 
 // Run is the run. Afterwards everything is whole, and every session has been checked.
 func (w *world) Run(ctx context.Context) {
-	var clients, breaking sync.WaitGroup
+	var living, using, breaking sync.WaitGroup
 	users, enough := context.WithCancel(context.Background())
 	breaking.Go(func() { w.faults.Run(ctx) })
 	for p := range persons {
 		h := &human{subject: fmt.Sprintf("person-%d", p)}
 		for b := range browsers {
 			s := &slot{}
-			var living sync.WaitGroup
 			living.Go(func() { w.live(ctx, h, s, fmt.Sprintf("%d-%d", p, b)) })
-			clients.Go(living.Wait)
 			for range tabs {
-				clients.Go(func() { w.use(users, s) })
+				using.Go(func() { w.use(users, s) })
 			}
 		}
 	}
@@ -245,9 +243,10 @@ func (w *world) Run(ctx context.Context) {
 	}()
 	<-ctx.Done()
 	breaking.Wait()
+	living.Wait()
 	w.checks.Wait() // sessions that were under way are used on until they are checked
 	enough()
-	clients.Wait()
+	using.Wait()
 	<-watching
 	w.checkTokens()
 }

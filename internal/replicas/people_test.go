@@ -21,7 +21,7 @@ func (w *world) live(ctx context.Context, h *human, s *slot, name string) {
 		for range w.pick(3) {
 			w.open(x)
 		}
-		life := w.between(0, 10*time.Second)
+		life := w.between(0, 8*time.Second)
 		if w.chance(25) {
 			life = w.between(0, 300*time.Millisecond)
 		}
@@ -44,7 +44,7 @@ func (w *world) signIn(ctx context.Context, h *human, sid string) *session {
 	c := w.site.Client(h.subject, sid)
 	begin := time.Now()
 	next, nonce := origin+"/sign-in?return_to=/app", ""
-	for range 12 {
+	for range hops {
 		before := c.with()
 		r := w.replica()
 		a, err := c.navigate(r, next)

@@ -77,7 +77,7 @@ func (s *site) inAndOut(end end, n, from int) {
 	c := s.Client(fmt.Sprintf("person-%d-%d", n, from), fmt.Sprintf("sid-%d-%d", n, from))
 	// The sign-in goes over all replicas in turn, and ends on the one.
 	turn := from
-	if _, err := c.signIn(origin, func() *replica { turn++; return s.Replicas[turn%replicas] }); err != nil {
+	if err := c.signIn(origin, func() *replica { turn++; return s.Replicas[turn%replicas] }); err != nil {
 		t.Errorf("%s: signing in: %v", end.name, err)
 		return
 	}
