@@ -195,7 +195,7 @@ func TestSessionsFindTheGateway(t *testing.T) {
 		"without its store": {answering(503, `{"error":"unavailable","message":"the session store does not answer\u001b[2J"}`), true, 1, []string{"answered 503: the session store does not answer?[2J"}},
 		"another program":   {answering(200, "<html>"), true, 1, []string{"did not answer as a gateway does"}},
 		"a redirect is no answer": {func(t *testing.T) string {
-			return fakeAdmin(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://"+nobody, 302) })
+			return fakeAdmin(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://"+nobody, http.StatusFound) })
 		}, true, 1, []string{"answered 302"}},
 	} {
 		t.Run(name, func(t *testing.T) {

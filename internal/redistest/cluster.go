@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -142,13 +146,16 @@ func (c *Cluster) masterOf(key string, but *Server) (*Server, error) {
 		if err != nil {
 			continue
 		}
-		ranges, err := s.Client.ClusterSlots(context.Background()).Result()
+		shards, err := s.Client.ClusterShards(context.Background()).Result()
 		if err != nil {
 			continue
 		}
-		for _, r := range ranges {
-			if int(slot) >= r.Start && int(slot) <= r.End && len(r.Nodes) > 0 {
-				votes[r.Nodes[0].Addr]++
+		for _, shard := range shards {
+			has := slices.ContainsFunc(shard.Slots, func(r redis.SlotRange) bool { return slot >= r.Start && slot <= r.End })
+			for _, node := range shard.Nodes {
+				if has && node.Role == "master" && node.Health == "online" {
+					votes[net.JoinHostPort(node.IP, strconv.FormatInt(max(node.Port, node.TLSPort), 10))]++
+				}
 			}
 		}
 	}

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"portero/internal/redistest"
 	"portero/internal/session"
 	"portero/internal/session/filestore"
 	"portero/internal/session/memstore"
+	"portero/internal/session/redisstore"
 )
 
 // stores opens each kind of store for a benchmark.
@@ -23,6 +25,13 @@ var stores = []struct {
 	{"memory", func(*testing.B) session.Store { return memstore.New(memstore.Config{}) }},
 	{"file", func(b *testing.B) session.Store {
 		s, err := filestore.Open(filestore.Config{Path: filepath.Join(b.TempDir(), "portero.db")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	}},
+	{"redis", func(b *testing.B) session.Store {
+		s, err := redisstore.Dial(redisstore.Options{URL: redistest.Start(b).URL()})
 		if err != nil {
 			b.Fatal(err)
 		}
