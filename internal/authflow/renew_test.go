@@ -278,6 +278,23 @@ func TestRT05Timeout(t *testing.T) {
 	}
 }
 
+// The answer of a refresh is lost, and the person has gone: the process asks once more by itself, while a token that
+// was rotated is still taken. Otherwise it would end the grant, of other sessions too, when it came again later.
+func TestLostAnswerIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	x := newRenewal(t)
+	var answers atomic.Int64
+	x.grants.Deliver = func(string) bool { return answers.Add(1) > 1 }
+	if got, err := x.flow.Renew(t.Context(), x.due); err != nil || got.AccessToken != x.due.AccessToken {
+		t.Fatalf("got %v, want the session as it was", err)
+	}
+	x.clock.Add(2500 * time.Millisecond) // a little later by the clock of the test
+	await(t, "the session has new tokens", func() bool { return x.stored(t, x.due).AccessToken != x.due.AccessToken })
+	if got := len(x.grants.Presented()); got != 2 || x.grants.Killed() {
+		t.Errorf("refreshes: got %d, the grant is dead %t; want 2, and a living one", got, x.grants.Killed())
+	}
+}
+
 // stopped passes requests on, and stops what sent a refresh once its answer is there, as SIGSTOP does.
 type stopped struct {
 	http.RoundTripper

@@ -275,6 +275,11 @@ func TestReplicasLosers(t *testing.T) {
 		wait.Go(func() { x.want(p, 1+n%2, http.StatusOK) })
 	}
 	eventually(t, "they wait", func() bool { return x.stores[2].leases.Load() > tried+1 })
+	tried, began = x.stores[2].leases.Load(), time.Now()
+	eventually(t, "half a second has passed", func() bool { return time.Since(began) > 500*time.Millisecond })
+	if got := x.stores[2].leases.Load() - tried; got > 12 {
+		t.Errorf("leases tried in half a second of waiting: got %d, want a few", got)
+	}
 	if x.groups(1) != "" || x.groups(2) != "" {
 		t.Error("a request went on with an access token that had run out")
 	}
