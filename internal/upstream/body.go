@@ -16,11 +16,12 @@ import (
 type requestBody struct {
 	body    io.Reader
 	x       *exchange
-	touched atomic.Bool // somebody has begun to read it
-	mu      sync.Mutex  // held while somebody waits for the client
-	reading atomic.Bool // somebody does
-	closed  atomic.Bool // the request has been served: net/http has its body back
-	refused atomic.Bool // the upstream answers instead of asking for the body
+	touched atomic.Bool   // somebody has begun to read it
+	mu      sync.Mutex    // held while somebody waits for the client
+	reading atomic.Bool   // somebody does
+	closed  atomic.Bool   // the request has been served: net/http has its body back
+	refused atomic.Bool   // the upstream answers instead of asking for the body, as far as is known
+	asked   chan struct{} // closed when it was no answer, or not the last one; nil: nobody waits for one
 	read    atomic.Int64
 	ended   atomic.Bool // read to its end
 }
@@ -33,9 +34,13 @@ func (b *requestBody) remains(length int64) bool {
 func (b *requestBody) Read(p []byte) (int, error) {
 	if b.refused.Load() && !b.touched.Load() {
 		// net/http would now send the body after all, to keep its connection, and
-		// the client would be told to continue, only to be refused.
-		<-b.x.Done()
-		return 0, errServed
+		// the client would be told to continue, only to be refused. Or it begins to
+		// send before it says that what came was the upstream asking for it.
+		select {
+		case <-b.asked:
+		case <-b.x.Done():
+			return 0, errServed
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -70,10 +75,13 @@ func (b *requestBody) wait() {
 // expecting follows what the upstream says to a client that waits for 100
 // Continue before it sends its body (RFC 9110, section 10.1.1).
 func (b *requestBody) expecting(ctx context.Context) context.Context {
+	b.asked = make(chan struct{})
+	asked := sync.OnceFunc(func() { close(b.asked) })
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotFirstResponseByte: func() { b.refused.Store(true) },
 		Got1xxResponse: func(int, textproto.MIMEHeader) error {
 			b.refused.Store(false)
+			asked()
 			return nil
 		},
 	})

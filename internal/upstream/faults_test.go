@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -392,6 +393,50 @@ func TestExpectContinue(t *testing.T) {
 		if b := wait(t, got, "the body"); b != "body" {
 			t.Errorf("got body %q", b)
 		}
+	})
+	t.Run("wanted by many at once", func(t *testing.T) { // net/http may read the body before it says that it was asked for
+		t.Parallel()
+		up := listen(t, func(c net.Conn, in *bufio.Reader, _ string) bool {
+			io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
+			if _, err := io.CopyN(io.Discard, in, 4); err != nil {
+				return false
+			}
+			_, err := io.WriteString(c, ok)
+			return err == nil
+		})
+		g := start(t, setup{Config: upstream.Config{URLs: urls(up)}})
+		over := make(chan struct{})
+		t.Cleanup(func() { close(over) })
+		go func() { // nobody else listens, and there are many
+			for {
+				select {
+				case <-up.heads:
+				case <-g.served:
+				case <-over:
+					return
+				}
+			}
+		}()
+		var all sync.WaitGroup
+		for range 16 {
+			c, in := g.dial(t)
+			all.Go(func() {
+				for range 100 {
+					io.WriteString(c, head)
+					if h, err := readHead(in); err != nil || h != "HTTP/1.1 100 Continue\r\n\r\n" {
+						t.Errorf("got %q %v, want one 100", h, err)
+						return
+					}
+					io.WriteString(c, "body")
+					if h, err := readHead(in); err != nil || h[9:12] != "200" {
+						t.Errorf("got %q %v, want 200", h, err)
+						return
+					}
+					io.CopyN(io.Discard, in, 2)
+				}
+			})
+		}
+		all.Wait()
 	})
 	t.Run("refused", func(t *testing.T) {
 		t.Parallel()
