@@ -110,9 +110,9 @@ func (r *Revocations) Run(ctx context.Context) {
 			if place != "" {
 				r.log.WarnContext(ctx, "session store: its revocation log is another one; what is cached is read again")
 				r.repeatAll()
-				if r.missed != nil {
-					r.missed()
-				}
+			}
+			if r.missed != nil { // at the first time too: sessions may have been served before it
+				r.missed()
 			}
 			place = next
 		default:

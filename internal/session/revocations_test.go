@@ -65,6 +65,11 @@ func newReplicas(t *testing.T, change func(*session.Config)) *replicas {
 	}
 	t.Cleanup(func() { stop(); wait.Wait(); shared.Close() })
 	pass(2 * time.Second) // the logs are current
+	for i := range r.missed {
+		if got := r.missed[i].Swap(0); got != 1 {
+			t.Errorf("replica %d was told %d times at the beginning that it may have missed something, want once", i, got)
+		}
+	}
 	return r
 }
 
