@@ -192,7 +192,7 @@ func (f *Flow) ask(ctx context.Context, s *session.Session) (tokens logto.Tokens
 // settle does what Logto's answer asks for, and gives the lease back.
 func (f *Flow) settle(ctx context.Context, x *refreshed, failed error) (*session.Session, error) {
 	s := x.session
-	if failed == nil || x.lease.Left() <= 0 {
+	if failed == nil || x.lease.Left() <= 0 { // too late even for a refusal: store discards it
 		return f.store(ctx, x, "succeeded", x.renew(f.now()))
 	}
 	switch {
