@@ -61,7 +61,7 @@ func (m *Manager) ready(key string) *Session {
 		return nil
 	}
 	now, s := m.now(), r.session
-	if now.Sub(s.LastUsed) >= m.touchEvery || !now.Before(m.IdleEnds(s)) || m.revocations.ends(s.Names, s.CreatedAt) {
+	if now.Sub(s.LastUsed) >= m.touchEvery || !now.Before(m.IdleEnds(s)) || !m.revocations.ended(s).IsZero() {
 		return nil
 	}
 	return s
@@ -214,8 +214,12 @@ func (e *entry) at(lastUsed time.Time, in *slot) *Session {
 }
 
 // ended is when a marker ended the session, which was created before or at it. Zero: it
-// lives. The caller bounds ctx.
+// lives. What is known here counts although the store has forgotten it, as after a
+// failover. The caller bounds ctx.
 func (m *Manager) ended(ctx context.Context, s *Session) (time.Time, error) {
+	if at := m.revocations.ended(s); !at.IsZero() {
+		return at, nil
+	}
 	markers := make([]Marker, len(s.Names))
 	for i, name := range s.Names {
 		markers[i] = Marker{Ended, name}

@@ -47,7 +47,7 @@ type RevocationsConfig struct {
 // use.
 type Revocations struct {
 	store  Store
-	ended  func(Revocation)
+	tell   func(Revocation)
 	missed func()
 	now    func() time.Time
 	log    *slog.Logger
@@ -75,7 +75,7 @@ type ending struct {
 
 // NewRevocations makes one. It learns nothing until Run.
 func NewRevocations(c RevocationsConfig) *Revocations {
-	r := &Revocations{store: c.Store, ended: c.Ended, missed: c.Missed, now: c.Now, log: c.Log, base: time.Now()}
+	r := &Revocations{store: c.Store, tell: c.Ended, missed: c.Missed, now: c.Now, log: c.Log, base: time.Now()}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -161,14 +161,14 @@ func (r *Revocations) compareClocks(ctx context.Context) error {
 // isCurrent reports whether whatever was answered a second ago is known.
 func (r *Revocations) isCurrent() bool { return int64(time.Since(r.base)) < r.current.Load() }
 
-// ends reports whether a revocation that is known ends a session with these names.
-func (r *Revocations) ends(names []string, created time.Time) bool {
-	for _, name := range names {
-		if x, known := r.names.Load(name); known && !created.After(x.(learned).at) {
-			return true
+// ended is when a revocation that is known here ended a session. Zero: none did.
+func (r *Revocations) ended(s *Session) time.Time {
+	for _, name := range s.Names {
+		if x, known := r.names.Load(name); known && !s.CreatedAt.After(x.(learned).at) {
+			return x.(learned).at
 		}
 	}
-	return false
+	return time.Time{}
 }
 
 func (r *Revocations) learn(x Revocation) {
@@ -185,8 +185,8 @@ func (r *Revocations) learn(x Revocation) {
 			break
 		}
 	}
-	if r.ended != nil {
-		r.ended(x)
+	if r.tell != nil {
+		r.tell(x)
 	}
 }
 

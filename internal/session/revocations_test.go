@@ -321,6 +321,9 @@ func TestStoreThatForgets(t *testing.T) {
 		for _, store := range r.stores {
 			store.swap(before)
 		}
+		if got := r.a.lookup(c); got.Session != nil {
+			t.Error("the replica that ended the session lets it in until it has said so again")
+		}
 		pass(2 * time.Second)
 		for i, s := range []*setup{r.a, r.b} {
 			if got := s.lookup(c); got.Session != nil {
