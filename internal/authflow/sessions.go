@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -110,23 +110,20 @@ func (f *Flow) EndSessions(w http.ResponseWriter, r *http.Request) error {
 // been asked to end (Settle). After an error some may have ended; all will have once the store can be asked.
 func (f *Flow) EndFromElsewhere(r *http.Request, reason string, chosen []*session.Session) (int, <-chan struct{}, error) {
 	ctx := context.WithoutCancel(r.Context())
-	var mu sync.Mutex
-	var ended []*session.Session
+	var ended atomic.Int64
 	work := errgroup.Group{}
 	work.SetLimit(revokeAtOnce)
 	for _, one := range chosen {
 		work.Go(func() error {
-			if err := f.Sessions.Revoke(ctx, one); err != nil {
-				return err
+			err := f.Sessions.Revoke(ctx, one)
+			if err == nil {
+				ended.Add(1)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			ended = append(ended, one)
-			return nil
+			return err
 		})
 	}
 	err := work.Wait()
-	return len(ended), f.Settle(r, reason, ended), err
+	return int(ended.Load()), f.Settle(r, reason, chosen), err
 }
 
 // Settle does what follows when sessions have ended by somebody's decision: the audit log hears of each, their refresh
