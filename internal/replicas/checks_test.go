@@ -2,7 +2,10 @@ package replicas_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -19,7 +22,7 @@ func (w *world) history(x *session) history {
 	for _, l := range x.human.logouts {
 		o := l.operation
 		switch {
-		case !o.End.IsZero() && o.End.Before(began.Begin):
+		case l.done && o.End.Before(began.Begin), !l.done && w.given(o).Before(began.Begin):
 		case o.Begin.Before(began.End): // it may have met the session, or not
 			o.event, o.Begin = ending, began.End
 			h = append(h, o)
@@ -47,6 +50,18 @@ func (w *world) history(x *session) history {
 	return h
 }
 
+// given is when a logout without success was given up for sure: the replica goes on with it after it has answered.
+func (w *world) given(o operation) time.Time {
+	if o.End.IsZero() {
+		return time.Now()
+	}
+	whole := w.faults.Whole(o.Replica, o.End.Add(time.Second), settle)
+	if whole.IsZero() {
+		return time.Now()
+	}
+	return whole.Add(time.Second)
+}
+
 // excused reports whether the process that made a call was stopped or killed before it can have stored what the call
 // brought.
 func (w *world) excused(call tokenCall) bool {
@@ -65,8 +80,11 @@ func (w *world) excused(call tokenCall) bool {
 // check checks a session that nobody uses any more.
 func (w *world) check(x *session) {
 	h := w.history(x)
+	if w.failed.Load() { // one is enough
+		h = nil
+	}
 	if wrong := h.check(bound); wrong != "" {
-		w.violate("session of %s, %s: %s", x.client.Subject, x.client.SID, wrong)
+		w.violate("session of %s, %s: %s%s", x.client.Subject, x.client.SID, wrong, w.around(x, h))
 	}
 	w.count("sessions checked")
 	var last, first time.Time // the first answer to an ending, the first beginning of one
@@ -84,6 +102,70 @@ func (w *world) check(x *session) {
 	x.mu.Lock()
 	x.seen, x.streams = nil, nil
 	x.mu.Unlock()
+}
+
+// around is what else happened while a session lived, for people to read.
+func (w *world) around(x *session, h history) string {
+	from, to := h[0].Begin, h[0].End
+	for _, o := range h {
+		to = later(to, o.End)
+	}
+	type line struct {
+		at   time.Time
+		text string
+	}
+	var lines []line
+	add := func(at time.Time, format string, args ...any) {
+		if at.After(from.Add(-settle)) && at.Before(to) {
+			lines = append(lines, line{at, fmt.Sprintf(format, args...)})
+		}
+	}
+	x.human.mu.Lock()
+	for _, l := range x.human.logouts {
+		add(l.Begin, "%s on replica %d: sent", l.What, l.Replica)
+		add(l.End, "%s on replica %d: done %t", l.What, l.Replica, l.done)
+	}
+	x.human.mu.Unlock()
+	for _, grant := range []string{"authorization_code", "refresh_token"} {
+		for _, c := range w.site.Issuer.TokenCalls(grant) {
+			w.mu.Lock()
+			mine := w.sessions[c.Nonce] == x
+			w.mu.Unlock()
+			if mine {
+				add(c.Begin, "%s from replica %d", grant, c.Replica)
+				add(c.End, "%s from replica %d: answered %d", grant, c.Replica, c.Status)
+			}
+		}
+	}
+	for _, r := range w.site.Replicas {
+		for _, f := range w.faults.Met(r.N, from.Add(-settle), to) {
+			add(f.Begin, "%s is %s", r, f.trouble)
+			add(f.End, "%s was %s", r, f.trouble)
+		}
+		for text := range strings.Lines(r.Log()) {
+			var entry struct {
+				Time time.Time
+				Msg  string
+			}
+			if json.Unmarshal([]byte(text), &entry) == nil && (entry.Msg != "audit" || strings.Contains(text, x.client.Subject)) {
+				add(entry.Time, "%s logs %s", r, strings.TrimSpace(text))
+			}
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
+	var out strings.Builder
+	out.WriteString("what else happened:\n")
+	for _, l := range lines {
+		fmt.Fprintf(&out, "  %9.3f %s\n", l.at.Sub(from).Seconds(), l.text)
+	}
+	return out.String()
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // checkStream checks something that was open for a session whose end began at first and was answered at done.

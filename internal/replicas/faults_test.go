@@ -71,10 +71,18 @@ func (f *faults) Run(ctx context.Context) {
 	}
 }
 
-// one begins something.
+// one begins something, and lets the issuer be as slow as it may.
 func (f *faults) one(ctx context.Context, r *replica) {
 	between := func(from, to time.Duration) time.Duration {
 		return from + time.Duration(f.random.Int64N(int64(to-from)))
+	}
+	switch n := f.random.IntN(10); {
+	case n < 4:
+		f.site.Issuer.Slow(0)
+	case n < 9:
+		f.site.Issuer.Slow(between(20*time.Millisecond, 500*time.Millisecond))
+	default:
+		f.site.Issuer.Slow(between(500*time.Millisecond, 4*time.Second))
 	}
 	n := f.random.IntN(100)
 	switch {
@@ -94,11 +102,9 @@ func (f *faults) one(ctx context.Context, r *replica) {
 		f.begin(ctx, r, unlinked, r.Link.Cut, between(50*time.Millisecond, 5*time.Second), r.Link.Heal)
 	case n < 82:
 		f.begin(ctx, r, unlinked, r.Link.Stall, between(50*time.Millisecond, 5*time.Second), r.Link.Heal)
-	case n < 92:
+	default:
 		d := between(10*time.Millisecond, 300*time.Millisecond)
 		f.begin(ctx, r, unlinked, func() { r.Link.Delay(d) }, between(time.Second, 5*time.Second), r.Link.Heal)
-	default:
-		f.site.Issuer.Slow(between(0, 4*time.Second) * time.Duration(f.random.IntN(2)))
 	}
 }
 
