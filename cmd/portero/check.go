@@ -54,6 +54,7 @@ func printChecked(out io.Writer, cfg *config.Config, table *route.Table) error {
 	}
 	fmt.Fprintf(&b, "# redirect URIs: %s\n", strings.Join(cfg.RedirectURIs(), " "))
 	fmt.Fprintf(&b, "# post sign-out redirect URIs: %s\n", strings.Join(cfg.PostLogoutURIs(), " "))
+	fmt.Fprintf(&b, "# backchannel logout URI: %s\n", cfg.BackchannelURI())
 	b.WriteString("#\n# routes, in the order in which they are tried:\n")
 	var rows bytes.Buffer
 	w := tabwriter.NewWriter(&rows, 0, 0, 2, ' ', 0)

@@ -69,6 +69,8 @@ func announce(out io.Writer, cfg *config.Config, g *gateway.Gateway) {
 	for _, uri := range cfg.PostLogoutURIs() {
 		fmt.Fprintln(out, "  "+uri)
 	}
+	fmt.Fprintln(out, "backchannel logout URI, with \"Is session required\" on:")
+	fmt.Fprintln(out, "  "+cfg.BackchannelURI())
 }
 
 // warn says at every start what weakens protection.

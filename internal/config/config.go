@@ -83,6 +83,11 @@ func (c *Config) PostLogoutURIs() []string {
 	return uris
 }
 
+// BackchannelURI is where Logto says that somebody has signed out. It knows one for an application, whatever the hosts.
+func (c *Config) BackchannelURI() string {
+	return c.ExternalURL.Scheme + "://" + c.ExternalURL.Host + c.Endpoints.Prefix + "/backchannel-logout"
+}
+
 // FinalScopes are the scopes of the authorization request, in Logto's words: openid, offline_access and profile, those
 // that are configured, and those that a rule or a header needs.
 func (l Logto) FinalScopes() []string { return slices.Clone(l.finalScopes) }
