@@ -33,7 +33,6 @@ func (s *site) known(c *client) error {
 type end struct {
 	name string
 	do   func(s *site, c *client, r *replica) error
-	want int
 }
 
 func wantStatus(a answer, err error, want int) error {
