@@ -79,10 +79,18 @@ func (w *world) excused(call tokenCall) bool {
 
 // check checks a session that nobody uses any more.
 func (w *world) check(x *session) {
-	h := w.history(x)
-	if w.failed.Load() { // one is enough
-		h = nil
+	defer func() {
+		for _, st := range x.streams {
+			st.Stop()
+		}
+		x.mu.Lock()
+		x.seen, x.streams = nil, nil
+		x.mu.Unlock()
+	}()
+	if w.failed.Load() { // one violation is enough
+		return
 	}
+	h := w.history(x)
 	if wrong := h.check(bound); wrong != "" {
 		w.violate("session of %s, %s: %s%s", x.client.Subject, x.client.SID, wrong, w.around(x, h))
 	}
@@ -99,9 +107,6 @@ func (w *world) check(x *session) {
 	for _, st := range x.streams {
 		w.checkStream(st, first, last)
 	}
-	x.mu.Lock()
-	x.seen, x.streams = nil, nil
-	x.mu.Unlock()
 }
 
 // around is what else happened while a session lived, for people to read.
@@ -170,7 +175,6 @@ func later(a, b time.Time) time.Time {
 
 // checkStream checks something that was open for a session whose end began at first and was answered at done.
 func (w *world) checkStream(st *stream, first, done time.Time) {
-	defer st.Stop()
 	over := func() bool {
 		select {
 		case <-st.Ended:

@@ -58,7 +58,7 @@ func (s *site) recovered(people []*client, since time.Time) {
 }
 
 // stayOut uses ended sessions on every replica until again after there was a new master, and says how long after the
-// failure each was last let in. From then on it may not be.
+// failure each was last let in. From then on it may not be, and never on the replica of that number, which ended it.
 func (s *site) stayOut(ended []*client, failed time.Time, master <-chan time.Time) {
 	var waiting sync.WaitGroup
 	deadline := make(chan struct{})
@@ -69,7 +69,7 @@ func (s *site) stayOut(ended []*client, failed time.Time, master <-chan time.Tim
 		close(deadline)
 	}()
 	for _, r := range s.Replicas {
-		for _, c := range ended {
+		for i, c := range ended {
 			waiting.Go(func() {
 				last, done := time.Duration(0), false
 				for !done {
@@ -85,6 +85,10 @@ func (s *site) stayOut(ended []*client, failed time.Time, master <-chan time.Tim
 					}
 					if c.let(a) {
 						last = time.Since(failed)
+						if i == r.N {
+							s.t.Errorf("%s lets %s in, whom it has signed out itself", r, c.Subject)
+							return
+						}
 					}
 					if done && !refused(a) {
 						s.t.Errorf("%s: %s has signed out and gets %s, %s after there is a new master", r, c.Subject, a, time.Since(ready))

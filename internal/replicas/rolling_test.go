@@ -103,8 +103,10 @@ func TestRollingRestart(t *testing.T) {
 			}
 		})
 	}
-	for i, r := range s.Replicas {
-		rest(ctx, time.Second)
+	for i := range 2 * replicas { // twice round
+		i %= replicas
+		r := s.Replicas[i]
+		rest(ctx, 500*time.Millisecond)
 		began := time.Now()
 		r.Terminate()
 		down := time.Since(began)
