@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"portero/internal/audit"
@@ -20,8 +21,6 @@ const (
 	// backchannelWait bounds a whole logout request, from its first byte to the answer: Logto waits 2.5 seconds, and
 	// the person who signs out waits with it.
 	backchannelWait = 900 * time.Millisecond
-	// listWait is the part of it that listing a person's sessions may take.
-	listWait = 300 * time.Millisecond
 	// maxLogoutForm bounds its body, in bytes.
 	maxLogoutForm = 64 << 10
 	// reasonBackchannel is the audit log's word for sessions that ended so.
@@ -53,7 +52,7 @@ func badLogout(detail string) error {
 //
 //  1. The body is a small form with one logout token; the query is not looked at.
 //  2. The logout token is verified: what costs little first, and signatures at a bounded rate.
-//  3. The sessions are listed. If the token names a session and a person, those under that sid must be that person's.
+//  3. If the token names a session and a person, what is known under that sid must be that person's.
 //  4. Its jti is consumed, over all replicas: a second copy does nothing.
 //  5. The sessions end, by a marker: on this replica at once, on all others within a second, and a sign-in that is
 //     finishing at this moment ends with them.
@@ -105,7 +104,7 @@ func (f *Flow) logout(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if err != nil {
 		return err
 	}
-	known, err := f.knownBy(ctx, l)
+	err = f.belongTogether(ctx, l)
 	first := false
 	if err == nil {
 		first, _, err = f.Sessions.Consume(ctx, logoutMark(l.ID))
@@ -122,7 +121,7 @@ func (f *Flow) logout(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		return badLogout("the logout token was sent before")
 	}
 	ended := make(chan error, 1)
-	f.Revoker.beside(func(ctx context.Context) { f.endLogout(ctx, r, l, known, ended) })
+	f.Revoker.beside(func(ctx context.Context) { f.endLogout(ctx, r, l, ended) })
 	select {
 	case err := <-ended:
 		if err == nil { // of what is refused, the log tells nothing but why
@@ -165,35 +164,21 @@ func readLogoutToken(w http.ResponseWriter, r *http.Request, deadline time.Time)
 	return form.Get("logout_token"), nil
 }
 
-// knownBy lists the sessions that a logout token names, before they end: a request of the person that comes between the
-// marker and the clearing takes the row away, and its refresh token with it.
-//
-// A token that names a session and a person must not end somebody else's session. Where none is known under that sid,
-// there may be one in a moment: that is no reason to refuse.
-func (f *Flow) knownBy(ctx context.Context, l logto.Logout) ([]*session.Session, error) {
-	if l.SID == "" {
-		listing, cancel := context.WithTimeout(ctx, listWait)
-		defer cancel()
-		known, err := f.Sessions.SessionsOf(listing, l.Subject)
-		if err != nil && listing.Err() != nil { // somebody with very many: what ends them does not rest on a list
-			return nil, nil
-		}
-		return known, err
+// belongTogether refuses a token that names a session and a person when that session is known as somebody else's.
+// Where none is known under that sid, there may be one in a moment: that is no reason to refuse.
+func (f *Flow) belongTogether(ctx context.Context, l logto.Logout) error {
+	if l.SID == "" || l.Subject == "" {
+		return nil
 	}
 	known, err := f.Sessions.WithSID(ctx, l.SID)
-	if err != nil {
-		return nil, err
+	if slices.ContainsFunc(known, func(s *session.Session) bool { return s.Subject != l.Subject }) {
+		return badLogout("sid and sub do not belong together")
 	}
-	for _, s := range known {
-		if l.Subject != "" && s.Subject != l.Subject {
-			return nil, badLogout("sid and sub do not belong together")
-		}
-	}
-	return known, nil
+	return err
 }
 
 // endLogout ends the sessions, says so, and clears up behind them. It is not tied to the request.
-func (f *Flow) endLogout(ctx context.Context, r *http.Request, l logto.Logout, known []*session.Session, ended chan<- error) {
+func (f *Flow) endLogout(ctx context.Context, r *http.Request, l logto.Logout, ended chan<- error) {
 	ending, err := f.endNamed(ctx, l)
 	ended <- err
 	if err != nil {
@@ -203,15 +188,11 @@ func (f *Flow) endLogout(ctx context.Context, r *http.Request, l logto.Logout, k
 	if err != nil {
 		f.Log.Warn("rows of sessions that Logto ended could not all be deleted; their marker ends them", "error", err)
 	}
-	over := map[string]*session.Session{} // :: Session.Key
-	for _, s := range append(known, cleared...) {
-		over[s.Key] = s
-	}
 	event := audit.Event{Action: "session-ended", Outcome: "ended", Reason: reasonBackchannel, Subject: l.Subject}
-	if len(over) == 0 {
+	if len(cleared) == 0 {
 		f.record(r, event)
 	}
-	for _, s := range over {
+	for _, s := range cleared {
 		event.Subject, event.Email, event.SessionID = s.Subject, s.Identity.Email, s.ID
 		f.record(r, event)
 		f.Revoker.later(f.Provider, f.Sessions, s.RefreshToken, s.SID, s.Key)

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -12,8 +11,6 @@ import (
 )
 
 const (
-	// pageSize is how many rows are asked of the store at once.
-	pageSize = 500
 	// clearAfter is how long after its end a row is left to those who ended it.
 	clearAfter = time.Minute
 	// clearAtOnce is how many rows are deleted at the same time.
@@ -186,127 +183,6 @@ func (m *Manager) FreshAfter(ctx context.Context, sid, subject string) (time.Tim
 		return time.Time{}, m.unavailable("reading markers", err)
 	}
 	return slices.MaxFunc(marks, time.Time.Compare), nil
-}
-
-// LiveWithSID reports whether another live session than exceptKey has this sid. It
-// rests on listing, so it serves questions like "may the shared grant be revoked",
-// never whether somebody is signed in.
-func (m *Manager) LiveWithSID(ctx context.Context, sid, exceptKey string) (bool, error) {
-	if sid == "" {
-		return false, nil
-	}
-	found := errors.New("found")
-	err := m.rows(ctx, Filter{SID: m.hash("sid", sid)}, func(row Row) error {
-		if row.Key == exceptKey {
-			return nil
-		}
-		s, err := m.live(ctx, row)
-		if err == nil && s != nil {
-			err = found
-		}
-		return err
-	})
-	if err == found {
-		return true, nil
-	}
-	return false, err
-}
-
-// SessionsOf lists the live sessions of a person, the last used first.
-func (m *Manager) SessionsOf(ctx context.Context, subject string) ([]*Session, error) {
-	var all []*Session
-	err := m.rows(ctx, Filter{Subject: m.hash("subject", subject)}, func(row Row) error {
-		s, err := m.live(ctx, row)
-		if s != nil && s.Subject == subject {
-			all = append(all, s)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(all, func(a, b *Session) int {
-		return cmp.Or(b.LastUsed.Compare(a.LastUsed), cmp.Compare(a.Key, b.Key))
-	})
-	return all, nil
-}
-
-// List is a page of the live sessions of this client and the cursor of the next
-// page, "" after the last. A page may be empty before the last.
-func (m *Manager) List(ctx context.Context, cursor string, limit int) (page []*Session, next string, err error) {
-	reading, cancel := bound(ctx)
-	defer cancel()
-	rows, next, err := m.store.List(reading, Filter{}, cursor, limit)
-	if err != nil {
-		return nil, "", m.unavailable("listing sessions", err)
-	}
-	for _, row := range rows {
-		s, err := m.live(ctx, row)
-		if err != nil {
-			return nil, "", err
-		}
-		if s != nil {
-			page = append(page, s)
-		}
-	}
-	return page, next, nil
-}
-
-// Count says how many rows the store holds, idled ones and those of other clients
-// of the same store included.
-func (m *Manager) Count(ctx context.Context) (int, error) {
-	if counter, ok := m.store.(Counter); ok {
-		ctx, cancel := bound(ctx)
-		defer cancel()
-		n, err := counter.Count(ctx)
-		if err != nil {
-			return 0, m.unavailable("counting sessions", err)
-		}
-		return n, nil
-	}
-	n := 0
-	err := m.rows(ctx, Filter{NoBody: true}, func(Row) error { n++; return nil })
-	return n, err
-}
-
-// live is the session of a listed row, or nil if it is over or does not open.
-func (m *Manager) live(ctx context.Context, row Row) (*Session, error) {
-	s, idled, _, err := m.decode(row.Key, &row)
-	if err != nil {
-		return nil, nil // another client's, or unreadable: Lookup is where that is reported
-	}
-	now := m.now()
-	if idled || row.Idled || !now.Before(s.ExpiresAt) || m.idle > 0 && !now.Before(row.LastUsed.Add(m.idle)) {
-		return nil, nil
-	}
-	ctx, cancel := bound(ctx)
-	defer cancel()
-	ended, err := m.ended(ctx, s)
-	if err != nil || !ended.IsZero() {
-		return nil, err
-	}
-	return s, nil
-}
-
-// rows calls do for every row that listing finds, page by page, until do fails.
-func (m *Manager) rows(ctx context.Context, f Filter, do func(Row) error) error {
-	for cursor := ""; ; {
-		reading, cancel := bound(ctx)
-		page, next, err := m.store.List(reading, f, cursor, pageSize)
-		cancel()
-		if err != nil {
-			return m.unavailable("listing sessions", err)
-		}
-		for _, row := range page {
-			if err := do(row); err != nil {
-				return err
-			}
-		}
-		if next == "" {
-			return nil
-		}
-		cursor = next
-	}
 }
 
 // mark sets markers at a time that when makes of the store's present one, and keeps

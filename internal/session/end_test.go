@@ -383,7 +383,7 @@ func TestListing(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for cursor := ""; ; {
-		page, next, err := s.List(t.Context(), cursor, 1)
+		page, next, err := s.Search(t.Context(), session.Selection{}, cursor, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -396,7 +396,7 @@ func TestListing(t *testing.T) {
 		cursor = next
 	}
 	if len(seen) != 3 || !seen[a.Key] || !seen[b.Key] || !seen[c.Key] {
-		t.Errorf("List = %v, want our three", seen)
+		t.Errorf("Search = %v, want our three", seen)
 	}
 	ended, err := s.EndSubject(t.Context(), "ann", false)
 	if err != nil {

@@ -568,7 +568,7 @@ func TestStoreTrouble(t *testing.T) {
 	_, errs["LiveWithSID"] = s.LiveWithSID(ctx, "s1", "")
 	_, _, errs["Consume"] = s.Consume(ctx, "x")
 	_, errs["SessionsOf"] = s.SessionsOf(ctx, "ann")
-	_, _, errs["List"] = s.List(ctx, "", 10)
+	_, _, errs["Search"] = s.Search(ctx, session.Selection{}, "", 10)
 	_, errs["Count"] = s.Count(ctx)
 	_, errs["Now"] = s.Now(ctx)
 	errs["Ping"] = s.Ping(ctx)
