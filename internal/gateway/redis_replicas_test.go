@@ -9,8 +9,7 @@ import (
 	"portero/internal/redistest"
 )
 
-// Several gateways on one Redis are one site.
-
+// Several gateways on one Redis are one site. SO-02's other replica: what a sign-out ended is over there within a second.
 func TestReplicasShareSessions(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

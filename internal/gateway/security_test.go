@@ -23,7 +23,6 @@ var later = []struct{ id, brings string }{
 	{"RD-12", "nothing: there is no list of hosts to return to, so no suffix of one can be matched wrongly; the values are tried all the same"},
 	{"RD-13", "nothing: sign-ins that a third party starts are no part of the product; the parameters are ignored"},
 	{"ST-14", "limits of the data plane: 429 for a client that starts sign-ins without end; until then size and time bound what it costs"},
-	{"SO-02", "sessions in Redis: the old cookie at another replica"},
 	{"HS-15", "a setting for Strict-Transport-Security: the gateway sends none of its own, an application's stands"},
 }
 
