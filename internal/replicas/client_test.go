@@ -209,3 +209,6 @@ func (c *client) let(a answer) bool { return a.Status == http.StatusOK && a.Text
 func refused(a answer) bool {
 	return a.Status == http.StatusUnauthorized || a.Location != nil && a.Location.Path == "/oidc/auth"
 }
+
+// undecided reports whether a replica says that it cannot know.
+func undecided(a answer) bool { return a.Status == http.StatusServiceUnavailable }

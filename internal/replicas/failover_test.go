@@ -90,6 +90,9 @@ func (s *site) stayOut(ended []*client, failed time.Time, master <-chan time.Tim
 							return
 						}
 					}
+					if done && undecided(a) && time.Since(ready) < startTimeout { // it is too busy
+						done = false
+					}
 					if done && !refused(a) {
 						s.t.Errorf("%s: %s has signed out and gets %s, %s after there is a new master", r, c.Subject, a, time.Since(ready))
 					}

@@ -160,7 +160,7 @@ func (w *world) useOnce(x *session, r *replica) {
 			w.violate("%s does not answer, and nothing is the matter with it: %v", r, err)
 		}
 		return
-	case a.Status == http.StatusServiceUnavailable:
+	case undecided(a):
 		w.count("uses that could not be decided")
 		if len(w.faults.Met(r.N, o.Begin.Add(-settle), o.End)) == 0 {
 			w.count("of these without a fault")
