@@ -11,6 +11,9 @@ import (
 	"github.com/coder/websocket"
 )
 
+// lost names what may have ended a session although nobody asked for it.
+const lost = "a refresh that was lost with the process"
+
 // history is what happened to a session: what was seen of it, what happened to all sessions of the person, and
 // refreshes that processes may have lost.
 func (w *world) history(x *session) history {
@@ -44,7 +47,7 @@ func (w *world) history(x *session) history {
 			continue
 		}
 		if w.excused(call) {
-			h = append(h, operation{event: ending, Replica: call.Replica, Begin: call.Begin, End: call.Begin, What: "refresh that was lost with the process"})
+			h = append(h, operation{event: ending, Replica: call.Replica, Begin: call.Begin, End: call.Begin, What: lost})
 		}
 	}
 	return h
@@ -95,6 +98,9 @@ func (w *world) check(x *session) {
 		w.violate("session of %s, %s: %s%s", x.client.Subject, x.client.SID, wrong, w.around(x, h))
 	}
 	w.count("sessions checked")
+	if slices.ContainsFunc(h, func(o operation) bool { return o.What == lost }) {
+		w.count("of these perhaps lost with a process")
+	}
 	var last, first time.Time // the first answer to an ending, the first beginning of one
 	for _, o := range h {
 		if o.event == ended && (last.IsZero() || o.End.Before(last)) {

@@ -98,13 +98,20 @@ func (f *faults) one(ctx context.Context, r *replica) {
 			stopped = between(31*time.Second, 36*time.Second)
 		}
 		f.begin(ctx, r, paused, r.Pause, stopped, r.Resume)
-	case n < 65:
+	case n < 63:
 		f.begin(ctx, r, unlinked, r.Link.Cut, between(50*time.Millisecond, 5*time.Second), r.Link.Heal)
-	case n < 82:
+	case n < 80:
 		f.begin(ctx, r, unlinked, r.Link.Stall, between(50*time.Millisecond, 5*time.Second), r.Link.Heal)
-	default:
+	case n < 91:
 		d := between(10*time.Millisecond, 300*time.Millisecond)
 		f.begin(ctx, r, unlinked, func() { r.Link.Delay(d) }, between(time.Second, 5*time.Second), r.Link.Heal)
+	default: // what came last was old when it came
+		d, stalled := between(50*time.Millisecond, 240*time.Millisecond), between(time.Second, 3*time.Second)
+		f.begin(ctx, r, unlinked, func() { r.Link.Delay(d) }, between(time.Second, 3*time.Second), func() {
+			r.Link.Stall()
+			rest(ctx, stalled)
+			r.Link.Heal()
+		})
 	}
 }
 

@@ -81,7 +81,7 @@ func (p *provider) Slow(d time.Duration) {
 	p.slow = d
 }
 
-// Calls are the token calls so far with that grant, as they are now.
+// TokenCalls are the token calls so far with that grant, as they are now.
 func (p *provider) TokenCalls(grant string) []tokenCall {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -365,11 +365,11 @@ func (r *replica) cleanUp() {
 	}
 }
 
-// hostOf is the host of an origin.
-func hostOf(origin string) string {
-	u, err := url.Parse(origin)
+// hostOf is the host of an address, with its port.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
 	if err != nil {
-		panic(err)
+		return ""
 	}
-	return cmp.Or(u.Host, origin)
+	return u.Host
 }
