@@ -158,7 +158,8 @@ func (w *world) around(x *session, h history) string {
 				Time time.Time
 				Msg  string
 			}
-			if json.Unmarshal([]byte(text), &entry) == nil && (entry.Msg != "audit" || strings.Contains(text, x.client.Subject)) {
+			if json.Unmarshal([]byte(text), &entry) == nil &&
+				entry.Msg != "request" && (entry.Msg != "audit" || strings.Contains(text, x.client.Subject)) {
 				add(entry.Time, "%s logs %s", r, strings.TrimSpace(text))
 			}
 		}
