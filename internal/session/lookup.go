@@ -228,10 +228,16 @@ func (m *Manager) ended(ctx context.Context, s *Session) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, m.unavailable("reading markers", err)
 	}
-	for _, at := range marks {
-		if !at.IsZero() && !s.CreatedAt.After(at) {
-			return at, nil
+	for i, at := range marks {
+		if at.IsZero() || s.CreatedAt.After(at) {
+			continue
 		}
+		// Whoever set the marker may not have been able to publish it, or not yet: what is
+		// kept here and elsewhere must not be served once this has been answered.
+		if err := m.revocations.pass(ctx, Revocation{By: s.Names[i], At: at}); err != nil {
+			return time.Time{}, m.unavailable("publishing a revocation", err)
+		}
+		return at, nil
 	}
 	return time.Time{}, nil
 }

@@ -237,6 +237,15 @@ func (e *ending) revocations() []Revocation {
 	return rs
 }
 
+// pass tells of a revocation that was found in the store before it was heard of.
+func (r *Revocations) pass(ctx context.Context, x Revocation) error {
+	if err := r.store.Publish(ctx, x); err != nil {
+		return err
+	}
+	r.learn(x)
+	return nil
+}
+
 // write sets the markers, all of them though one fails, and then publishes.
 func (r *Revocations) write(ctx context.Context, e *ending) error {
 	var errs []error

@@ -336,6 +336,50 @@ func TestStoreThatForgets(t *testing.T) {
 	})
 }
 
+// A marker without an entry in the log: whoever set it went away in between. Once
+// somebody has been told that the session is over, it is over everywhere.
+func TestMarkerThatNobodyPublished(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, nil)
+		x, c := r.a.start(person(t, "ann", "s1"))
+		r.a.wantReason(c, session.Found)
+		r.b.wantReason(c, session.Found)
+		at, err := r.a.store.Now(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.a.store.Mark(t.Context(), session.Marker{Kind: session.Ended, By: x.Names[2]}, at, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		r.stores[0].failing(func(_ context.Context, op string) error {
+			if op == "publish" {
+				return errors.New("broken")
+			}
+			return nil
+		})
+		if got, err := r.a.Reload(t.Context(), x); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("Reload = %+v, %v; want ErrUnavailable: the others could not be told", got, err)
+		}
+		r.stores[0].failing(func(context.Context, string) error { return nil })
+		if got, err := r.a.Reload(t.Context(), x); err != nil || got.Session != nil {
+			t.Errorf("Reload = %+v, %v; want no session", got, err)
+		}
+		if got := r.a.lookup(c); got.Session != nil {
+			t.Error("the session is served from memory after somebody was told that it is over")
+		}
+		pass(time.Second + time.Microsecond)
+		if got := r.b.lookup(c); got.Session != nil {
+			t.Error("the other replica still serves it")
+		}
+		for i := range r.ended {
+			if r.ended[i].count(x.Names[2]) == 0 {
+				t.Errorf("replica %d was not told", i)
+			}
+		}
+	})
+}
+
 // A store that was emptied holds nobody.
 func TestStoreThatWasEmptied(t *testing.T) {
 	t.Parallel()
