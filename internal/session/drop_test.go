@@ -19,8 +19,8 @@ func TestDrop(t *testing.T) {
 	}{
 		{"all is well", "", session.Unknown, false},
 		{"the row stays, its marker ends it", "delete", session.EndedReason, false},
-		{"no marker, but the row is gone", "mark", session.Unknown, true},
-		{"neither, but it is known here and said again", "delete mark", session.EndedReason, true},
+		{"no marker, but it is known here and said again", "mark", session.EndedReason, true},
+		{"neither", "delete mark", session.EndedReason, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

@@ -54,19 +54,20 @@ func (m *Manager) Drop(ctx context.Context, s *Session) error {
 	return err
 }
 
-// end sets the markers of one session and deletes its row. The row goes even if a
-// marker could not be set, and the other way round.
+// end sets the markers of one session, publishes them, and deletes its row. The row
+// stays where the others could not be told: by it, whoever is asked next finds the
+// marker, and tells them.
 func (m *Manager) end(ctx context.Context, s *Session, marks ...Marker) (time.Time, error) {
 	ctx = context.WithoutCancel(ctx)
 	// The clock may have gone back since the session was created.
 	when := func(now time.Time) time.Time { return later(now, s.CreatedAt) }
 	at, err := m.mark(ctx, when, s.ExpiresAt.Sub(m.now()), marks...)
-	if _, removeErr := m.remove(ctx, s.Key); removeErr != nil {
-		m.log.WarnContext(ctx, "row of an ended session could not be deleted; its marker ends it",
-			"session", s.ID, "error", removeErr)
-	}
 	if err != nil {
 		return time.Time{}, err
+	}
+	if _, err := m.remove(ctx, s.Key); err != nil {
+		m.log.WarnContext(ctx, "row of an ended session could not be deleted; its marker ends it",
+			"session", s.ID, "error", err)
 	}
 	m.observe(EventEnded)
 	return at, nil

@@ -271,13 +271,16 @@ func TestRevocationsAreSaidAgain(t *testing.T) {
 				r.a.wantReason(c, session.Found)
 				r.b.wantReason(c, session.Found)
 				r.stores[0].failing(func(_ context.Context, op string) error {
-					if op == failing || op == "delete" {
+					if op == failing {
 						return errors.New("broken")
 					}
 					return nil
 				})
 				if err := r.a.End(t.Context(), x, true); !errors.Is(err, session.ErrUnavailable) {
 					t.Fatalf("End = %v, want ErrUnavailable", err)
+				}
+				if _, found, err := r.b.store.Get(t.Context(), x.Key); !found || err != nil {
+					t.Errorf("the row is gone (%t, %v), and with it what others would find the marker by", found, err)
 				}
 				r.stores[0].failing(func(context.Context, string) error { return nil })
 				pass(2 * time.Second)
