@@ -100,9 +100,9 @@ func (f *faults) one(ctx context.Context, r *replica) {
 		f.begin(ctx, r, paused, r.Pause, stopped, r.Resume)
 	case n < 63:
 		f.begin(ctx, r, unlinked, r.Link.Cut, between(50*time.Millisecond, 5*time.Second), r.Link.Heal)
-	case n < 80:
+	case n < 78:
 		f.begin(ctx, r, unlinked, r.Link.Stall, between(50*time.Millisecond, 5*time.Second), r.Link.Heal)
-	case n < 91:
+	case n < 86:
 		d := between(10*time.Millisecond, 300*time.Millisecond)
 		f.begin(ctx, r, unlinked, func() { r.Link.Delay(d) }, between(time.Second, 5*time.Second), r.Link.Heal)
 	default: // what came last was old when it came

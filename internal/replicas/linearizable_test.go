@@ -26,6 +26,8 @@ const (
 	tabs     = 3 // of each browser
 	// lag is how long a session is still tried after its end.
 	lag = 2500 * time.Millisecond
+	// pressure is how long it is tried hard.
+	pressure = bound + 400*time.Millisecond
 	// settle is how long after a fault a replica may say that it cannot be asked.
 	settle = 4 * time.Second
 )

@@ -28,7 +28,8 @@ func (w *world) live(ctx context.Context, h *human, s *slot, name string) {
 		rest(ctx, life)
 		w.end(x)
 		w.checks.Go(func() {
-			rest(context.Background(), lag)
+			w.press(x, time.Now())
+			rest(context.Background(), lag-pressure)
 			x.mu.Lock()
 			x.retired = true
 			x.mu.Unlock()
@@ -177,6 +178,21 @@ func (w *world) useOnce(x *session, r *replica) {
 		return
 	}
 	x.add(o)
+}
+
+// press uses a session that has just ended on every replica around the end of the bound, when what lets in too long shows.
+func (w *world) press(x *session, since time.Time) {
+	var pressing sync.WaitGroup
+	for _, r := range w.site.Replicas {
+		pressing.Go(func() {
+			rest(context.Background(), time.Until(since.Add(bound)))
+			for time.Since(since) < pressure {
+				w.useOnce(x, r)
+				rest(context.Background(), w.between(10*time.Millisecond, 40*time.Millisecond))
+			}
+		})
+	}
+	pressing.Wait()
 }
 
 // open opens something that lasts.
