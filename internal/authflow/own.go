@@ -9,6 +9,7 @@ import (
 	"portero/internal/forwarded"
 	"portero/internal/page"
 	"portero/internal/session"
+	"portero/internal/telemetry"
 )
 
 // Own handles GET /_portero/, the person's own page: where they are signed in, and what applications learn.
@@ -72,7 +73,11 @@ func (f *Flow) Session(w http.ResponseWriter, r *http.Request) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	found, err := f.Sessions.Lookup(r.Context(), r)
 	if err != nil {
+		x := telemetry.FromContext(r.Context())
+		x.Err = err
 		h.Set("Retry-After", "5")
+		h.Set("Portero-Code", x.SupportCode())
+		h.Set("Proxy-Status", "portero; error=proxy_internal_error")
 		return answerJSON(w, r, http.StatusServiceUnavailable, map[string]string{
 			"error": "unavailable", "message": "The session cannot be checked at the moment.",
 		})

@@ -111,7 +111,7 @@ func TestStoreDown(t *testing.T) {
 				{"GET", "/sign-in?return_to=/", 503}, {"GET", "/closed", 403},
 			} {
 				r := b.Request(c.method, rig.URL+c.path, nil, map[string]string{"Origin": rig.URL, "Sec-Fetch-Site": "same-origin"})
-				if got := b.Do(r); got.StatusCode != c.want {
+				if got := b.Do(r); got.StatusCode != c.want || got.Header.Get("Portero-Code") == "" {
 					t.Errorf("%s %s: got %s, want %d", c.method, c.path, got.Status, c.want)
 				}
 			}
