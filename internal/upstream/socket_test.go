@@ -245,6 +245,45 @@ func TestSocketsEndWithTheSession(t *testing.T) {
 	}
 }
 
+// A client that is in the middle of sending sees the close frame too, and no reset.
+func TestSocketsOfSendersEndWithAFrame(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	up := listen(t, func(c net.Conn, in *bufio.Reader, _ string) bool {
+		io.WriteString(c, accepts)
+		<-ended // it reads nothing: what the client sends piles up
+		return false
+	})
+	registry := live.New()
+	g := start(t, setup{Config: upstream.Config{URLs: urls(up), Live: registry}, call: func(c *upstream.Call) { c.Session = aliceSession() }})
+	for range 20 {
+		c, in := g.dial(t)
+		io.WriteString(c, upgrading())
+		if head, err := readHead(in); err != nil || head[9:12] != "101" {
+			t.Fatalf("got %q %v", head, err)
+		}
+		sending := make(chan struct{})
+		go func() {
+			defer close(sending)
+			chunk := append(binary.BigEndian.AppendUint16([]byte{0x82, 0x80 | 126}, 4000), make([]byte, 4004)...)
+			for range 100 {
+				if _, err := c.Write(chunk); err != nil {
+					return
+				}
+			}
+		}()
+		registry.Close("session:k1", time.Now())
+		got, err := io.ReadAll(in)
+		if string(got) != "\x88\x02\x03\xf0" || err != nil {
+			t.Errorf("got %q, %v; want a close frame and an end", got, err)
+		}
+		c.Close()
+		<-sending
+		wait(t, g.served, "the end of the request")
+	}
+	close(ended)
+}
+
 func TestSocketsOfNobodyEndAtShutdown(t *testing.T) {
 	t.Parallel()
 	up := listen(t, func(c net.Conn, _ *bufio.Reader, _ string) bool {

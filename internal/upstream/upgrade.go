@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -103,6 +104,9 @@ func (s *socketConn) Read(p []byte) (int, error) {
 	} else {
 		n, err = s.Conn.Read(p)
 	}
+	if s.ends() != 0 { // what comes now is for nobody
+		return 0, net.ErrClosed
+	}
 	s.x.idle.touch()
 	return n, err
 }
@@ -133,21 +137,39 @@ func (s *socketConn) end(code uint16) {
 	_ = s.Conn.SetWriteDeadline(time.Now().Add(farewell))
 }
 
+// ends is why the connection is being ended; 0: it is not.
+func (s *socketConn) ends() uint16 {
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	return s.code
+}
+
 // Close says why, if the last frame is complete, and closes.
 func (s *socketConn) Close() error {
-	s.ending.Lock()
-	code := s.code
-	s.ending.Unlock()
-	if code != 0 {
+	if code := s.ends(); code != 0 {
 		s.mu.Lock() // a write that waits gives up at its deadline
-		if s.frames.between() {
+		said := s.frames.between()
+		if said {
 			s.frames.closed = true
 			_ = s.Conn.SetWriteDeadline(time.Now().Add(farewell))
 			_, _ = s.Conn.Write(binary.BigEndian.AppendUint16([]byte{0x88, 2}, code))
 		}
 		s.mu.Unlock()
+		if said {
+			s.linger()
+		}
 	}
 	return s.Conn.Close()
+}
+
+// linger waits a moment for the client to close (RFC 6455, section 7.1.1). With bytes
+// unread, closing would reset the connection, and the close frame might never be seen.
+func (s *socketConn) linger() {
+	_ = s.Conn.SetReadDeadline(time.Now().Add(farewell))
+	if c, ok := s.Conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	}
+	_, _ = io.Copy(io.Discard, s.Conn)
 }
 
 // frames follows WebSocket frames (RFC 6455, section 5.2) as they pass.
