@@ -86,7 +86,7 @@ func testLogRace(f *fixture) {
 		}
 		return true, nil
 	})
-	f.race(50, func(int) (bool, error) {
+	f.race(10, func(int) (bool, error) {
 		got, _, whole := f.published(place)
 		last := map[string]string{}
 		for _, name := range got {
