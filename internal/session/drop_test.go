@@ -36,6 +36,12 @@ func TestDrop(t *testing.T) {
 			if err := s.Drop(t.Context(), x); (err != nil) != row.err || err != nil && !errors.Is(err, session.ErrUnavailable) {
 				t.Errorf("Drop: %v, want an error: %t", err, row.err)
 			}
+			if row.err {
+				if got, err := s.Lookup(t.Context(), with(c)); !errors.Is(err, session.ErrUnavailable) {
+					t.Errorf("Lookup = %+v, %v; want ErrUnavailable: it is over here, and the others cannot be told", got, err)
+				}
+				s.store.failing(func(context.Context, string) error { return nil })
+			}
 			s.wantReason(c, row.want)
 			s.wantReason(other, session.Found)
 			if at, err := s.FreshAfter(t.Context(), "s1", "ann"); !at.IsZero() || err != nil {

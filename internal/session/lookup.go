@@ -61,7 +61,7 @@ func (m *Manager) ready(key string) *Session {
 		return nil
 	}
 	now, s := m.now(), r.session
-	if now.Sub(s.LastUsed) >= m.touchEvery || !now.Before(m.IdleEnds(s)) || !m.revocations.ended(s).IsZero() {
+	if now.Sub(s.LastUsed) >= m.touchEvery || !now.Before(m.IdleEnds(s)) || m.revocations.ends(s) {
 		return nil
 	}
 	return s
@@ -217,7 +217,12 @@ func (e *entry) at(lastUsed time.Time, in *slot) *Session {
 // lives. What is known here counts although the store has forgotten it, as after a
 // failover. The caller bounds ctx.
 func (m *Manager) ended(ctx context.Context, s *Session) (time.Time, error) {
-	if at := m.revocations.ended(s); !at.IsZero() {
+	if at, said := m.revocations.ended(s); !at.IsZero() {
+		if !said {
+			if err := m.revocations.say(ctx, s); err != nil {
+				return time.Time{}, m.unavailable("ending sessions", err)
+			}
+		}
 		return at, nil
 	}
 	markers := make([]Marker, len(s.Names))

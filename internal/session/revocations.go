@@ -62,7 +62,10 @@ type Revocations struct {
 	own []*ending // oldest first
 }
 
-type learned struct{ at, seen time.Time }
+type learned struct {
+	at, seen time.Time
+	said     bool // the others can know of it: the store has it
+}
 
 // ending is what is written to end sessions.
 type ending struct {
@@ -117,7 +120,7 @@ func (r *Revocations) Run(ctx context.Context) {
 			place = next
 		default:
 			for _, x := range rs {
-				r.learn(x)
+				r.learn(x, true)
 			}
 			place = next
 			if len(rs) == LogPage { // there is more
@@ -161,25 +164,34 @@ func (r *Revocations) compareClocks(ctx context.Context) error {
 // isCurrent reports whether whatever was answered a second ago is known.
 func (r *Revocations) isCurrent() bool { return int64(time.Since(r.base)) < r.current.Load() }
 
-// ended is when a revocation that is known here ended a session. Zero: none did.
-func (r *Revocations) ended(s *Session) time.Time {
+// ended is when a revocation that is known here ended a session, and whether the others
+// can know of it. Zero: none did.
+func (r *Revocations) ended(s *Session) (at time.Time, said bool) {
 	for _, name := range s.Names {
 		if x, known := r.names.Load(name); known && !s.CreatedAt.After(x.(learned).at) {
-			return x.(learned).at
+			return x.(learned).at, x.(learned).said
 		}
 	}
-	return time.Time{}
+	return time.Time{}, true
 }
 
-func (r *Revocations) learn(x Revocation) {
-	next := learned{x.At, time.Now()}
+func (r *Revocations) ends(s *Session) bool {
+	at, _ := r.ended(s)
+	return !at.IsZero()
+}
+
+func (r *Revocations) learn(x Revocation, said bool) {
 	for {
+		next := learned{x.At, time.Now(), said}
 		have, known := r.names.LoadOrStore(x.By, next)
 		if !known {
 			break
 		}
-		if have.(learned).at.After(next.at) {
-			next.at = have.(learned).at
+		switch have := have.(learned); have.at.Compare(next.at) {
+		case 1:
+			next.at, next.said = have.at, have.said
+		case 0:
+			next.said = next.said || have.said
 		}
 		if r.names.CompareAndSwap(x.By, have, next) {
 			break
@@ -222,7 +234,7 @@ func (r *Revocations) end(ctx context.Context, when func(now time.Time) time.Tim
 		err = r.write(ctx, e)
 	}
 	for _, x := range e.revocations() {
-		r.learn(x)
+		r.learn(x, err == nil)
 	}
 	return e.at, err
 }
@@ -242,7 +254,7 @@ func (r *Revocations) pass(ctx context.Context, x Revocation) error {
 	if err := r.store.Publish(ctx, x); err != nil {
 		return err
 	}
-	r.learn(x)
+	r.learn(x, true)
 	return nil
 }
 
@@ -278,17 +290,46 @@ func (r *Revocations) repeatAll() {
 // repeat says again what the store does not have, as far as the time goes. Saying it
 // twice changes nothing: each revocation has its time.
 func (r *Revocations) repeat(ctx context.Context) {
-	r.mu.Lock()
-	var open []*ending
-	for _, e := range r.own {
-		if !e.said {
-			open = append(open, e)
-		}
-	}
-	r.mu.Unlock()
-	for began := time.Now(); len(open) > 0 && time.Since(began) < repeatAtOnce; open = open[1:] {
-		if r.write(ctx, open[0]) != nil {
+	began := time.Now()
+	for _, e := range r.unsaid(func(*ending) bool { return true }) {
+		if time.Since(began) >= repeatAtOnce || r.sayAgain(ctx, e) != nil {
 			return
 		}
 	}
+}
+
+// say says what the store does not have of a session's end, before anybody is told that
+// it is over.
+func (r *Revocations) say(ctx context.Context, s *Session) error {
+	about := func(e *ending) bool {
+		return slices.ContainsFunc(e.marks, func(m Marker) bool { return slices.Contains(s.Names, m.By) })
+	}
+	for _, e := range r.unsaid(about) {
+		if err := r.sayAgain(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Revocations) unsaid(about func(*ending) bool) []*ending {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var open []*ending
+	for _, e := range r.own {
+		if !e.said && about(e) {
+			open = append(open, e)
+		}
+	}
+	return open
+}
+
+func (r *Revocations) sayAgain(ctx context.Context, e *ending) error {
+	if err := r.write(ctx, e); err != nil {
+		return err
+	}
+	for _, x := range e.revocations() {
+		r.learn(x, true)
+	}
+	return nil
 }

@@ -339,6 +339,47 @@ func TestStoreThatForgets(t *testing.T) {
 	})
 }
 
+// A sign-out that failed is known here; whoever asks again is not told that it is done
+// before the others can know.
+func TestNobodyIsToldBeforeTheOthers(t *testing.T) {
+	t.Parallel()
+	for _, failing := range []string{"now", "mark", "publish"} {
+		t.Run(failing, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newReplicas(t, nil)
+				x, c := r.a.start(person(t, "ann", "s1"))
+				_, place, _, err := r.b.store.Published(t.Context(), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.stores[0].failing(func(_ context.Context, op string) error {
+					if op == failing {
+						return errors.New("broken")
+					}
+					return nil
+				})
+				if err := r.a.End(t.Context(), x, true); !errors.Is(err, session.ErrUnavailable) {
+					t.Fatalf("End = %v, want ErrUnavailable", err)
+				}
+				if failing != "now" {
+					if got, err := r.a.Find(t.Context(), with(c)); !errors.Is(err, session.ErrUnavailable) {
+						t.Errorf("Find = %+v, %v; want ErrUnavailable, for the others do not know", got, err)
+					}
+				}
+				r.stores[0].failing(func(context.Context, string) error { return nil })
+				if got, err := r.a.Find(t.Context(), with(c)); err != nil || got.Session != nil {
+					t.Errorf("Find = %+v, %v; want no session", got, err)
+				}
+				rs, _, whole, err := r.b.store.Published(t.Context(), place)
+				if err != nil || !whole || len(rs) == 0 || rs[0].By != x.Names[2] {
+					t.Errorf("Published = %v, %t, %v; want what was answered as done", rs, whole, err)
+				}
+			})
+		})
+	}
+}
+
 // A marker without an entry in the log: whoever set it went away in between. Once
 // somebody has been told that the session is over, it is over everywhere.
 func TestMarkerThatNobodyPublished(t *testing.T) {
