@@ -80,12 +80,6 @@ func (m *Client) EndSession(ctx context.Context, userID, uid string) error {
 	return err
 }
 
-// EndBySID ends the session at Logto in which a client's ID tokens have this sid; found is false when there is none.
-func (m *Client) EndBySID(ctx context.Context, userID, clientID, sid string) (found bool, err error) {
-	n, err := m.EndBySIDs(ctx, userID, clientID, sid)
-	return n > 0, err
-}
-
 // EndBySIDs ends every session at Logto in which a client's ID tokens have one of these sids, and says how many that
 // were. It lists the person's sessions once. One that cannot be ended does not keep the others.
 func (m *Client) EndBySIDs(ctx context.Context, userID, clientID string, sids ...string) (ended int, err error) {

@@ -40,7 +40,7 @@ func TestDrop(t *testing.T) {
 				if got, err := s.Lookup(t.Context(), with(c)); !errors.Is(err, session.ErrUnavailable) {
 					t.Errorf("Lookup = %+v, %v; want ErrUnavailable: it is over here, and the others cannot be told", got, err)
 				}
-				s.store.failing(func(context.Context, string) error { return nil })
+				s.store.failing(breaks())
 			}
 			s.wantReason(c, row.want)
 			s.wantReason(other, session.Found)

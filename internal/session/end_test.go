@@ -119,12 +119,7 @@ func TestMarkersEndWhatListingMisses(t *testing.T) {
 				} else {
 					s.Manager, _ = session.NewManager(s.config)
 				}
-				s.store.failing(func(_ context.Context, op string) error {
-					if op == "list" {
-						return errors.New("the index is gone")
-					}
-					return nil
-				})
+				s.store.failing(breaks("list"))
 				if err := row.end(s, x); err != nil {
 					t.Fatal(err)
 				}
@@ -146,7 +141,7 @@ func TestMarkersEndWhatListingMisses(t *testing.T) {
 				}
 				s.clock.Advance(2 * time.Minute)
 				look()
-				s.store.failing(func(context.Context, string) error { return nil })
+				s.store.failing(breaks())
 				rows, _ := s.Count(t.Context())
 				want := 4
 				for _, reason := range row.want {
@@ -169,12 +164,7 @@ func TestRowThatCannotBeDeletedIsEndedByItsMarker(t *testing.T) {
 	for _, bySID := range []bool{false, true} {
 		s := newSetup(t, nil)
 		x, c := s.start(person(t, "ann", "s1"))
-		s.store.failing(func(_ context.Context, op string) error {
-			if op == "delete" {
-				return errors.New("broken")
-			}
-			return nil
-		})
+		s.store.failing(breaks("delete"))
 		if err := s.End(t.Context(), x, bySID); err != nil {
 			t.Fatal(err)
 		}

@@ -128,11 +128,15 @@ func (m *Manager) stand(ctx context.Context, key string, whole bool) (standing, 
 	if slot != nil {
 		e = slot.entry.Load()
 	}
+	known := e != nil && e.of(&row)
 	var all *Session
-	if whole || e == nil || !e.of(&row) {
+	if whole || !known {
 		var idled bool
-		if all, idled, newest, err = m.decode(key, &row); err == nil {
-			slot, err = m.cache.put(row.Body, all, idled)
+		all, idled, newest, err = m.decode(key, &row)
+		if err == nil && !known {
+			if slot, err = m.cache.put(row.Body, all, idled); err == nil {
+				e = slot.entry.Load()
+			}
 		}
 		if err != nil {
 			m.observe(EventUnreadable)
@@ -140,7 +144,6 @@ func (m *Manager) stand(ctx context.Context, key string, whole bool) (standing, 
 				"session", publicID(key), "error", err)
 			return standing{}, Lookup{Reason: Unreadable, Clear: true}, nil
 		}
-		e = slot.entry.Load()
 	}
 	ended, err := m.ended(reading, e.session)
 	if err != nil {

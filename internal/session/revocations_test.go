@@ -243,7 +243,7 @@ func TestContactLost(t *testing.T) {
 				if _, err := r.b.Lookup(t.Context(), with(c)); !errors.Is(err, session.ErrUnavailable) {
 					t.Errorf("a second after contact was lost: %v, want ErrUnavailable", err)
 				}
-				r.stores[1].failing(func(context.Context, string) error { return nil })
+				r.stores[1].failing(breaks())
 				pass(2 * time.Second)
 				if got := r.b.lookup(c); got.Session != nil {
 					t.Error("what ended meanwhile is found")
@@ -270,19 +270,14 @@ func TestRevocationsAreSaidAgain(t *testing.T) {
 				x, c := r.a.start(person(t, "ann", "s1"))
 				r.a.wantReason(c, session.Found)
 				r.b.wantReason(c, session.Found)
-				r.stores[0].failing(func(_ context.Context, op string) error {
-					if op == failing {
-						return errors.New("broken")
-					}
-					return nil
-				})
+				r.stores[0].failing(breaks(failing))
 				if err := r.a.End(t.Context(), x, true); !errors.Is(err, session.ErrUnavailable) {
 					t.Fatalf("End = %v, want ErrUnavailable", err)
 				}
 				if _, found, err := r.b.store.Get(t.Context(), x.Key); !found || err != nil {
 					t.Errorf("the row is gone (%t, %v), and with it what others would find the marker by", found, err)
 				}
-				r.stores[0].failing(func(context.Context, string) error { return nil })
+				r.stores[0].failing(breaks())
 				pass(2 * time.Second)
 				for _, s := range []*setup{r.a, r.b} {
 					if got := s.lookup(c); got.Session != nil {
@@ -353,12 +348,7 @@ func TestNobodyIsToldBeforeTheOthers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.stores[0].failing(func(_ context.Context, op string) error {
-					if op == failing {
-						return errors.New("broken")
-					}
-					return nil
-				})
+				r.stores[0].failing(breaks(failing))
 				if err := r.a.End(t.Context(), x, true); !errors.Is(err, session.ErrUnavailable) {
 					t.Fatalf("End = %v, want ErrUnavailable", err)
 				}
@@ -367,7 +357,7 @@ func TestNobodyIsToldBeforeTheOthers(t *testing.T) {
 						t.Errorf("Find = %+v, %v; want ErrUnavailable, for the others do not know", got, err)
 					}
 				}
-				r.stores[0].failing(func(context.Context, string) error { return nil })
+				r.stores[0].failing(breaks())
 				if got, err := r.a.Find(t.Context(), with(c)); err != nil || got.Session != nil {
 					t.Errorf("Find = %+v, %v; want no session", got, err)
 				}
@@ -396,16 +386,11 @@ func TestMarkerThatNobodyPublished(t *testing.T) {
 		if err := r.a.store.Mark(t.Context(), session.Marker{Kind: session.Ended, By: x.Names[2]}, at, time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		r.stores[0].failing(func(_ context.Context, op string) error {
-			if op == "publish" {
-				return errors.New("broken")
-			}
-			return nil
-		})
+		r.stores[0].failing(breaks("publish"))
 		if got, err := r.a.Reload(t.Context(), x); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Reload = %+v, %v; want ErrUnavailable: the others could not be told", got, err)
 		}
-		r.stores[0].failing(func(context.Context, string) error { return nil })
+		r.stores[0].failing(breaks())
 		if got, err := r.a.Reload(t.Context(), x); err != nil || got.Session != nil {
 			t.Errorf("Reload = %+v, %v; want no session", got, err)
 		}
@@ -471,12 +456,7 @@ func TestEndingWhatBeganInTheFuture(t *testing.T) {
 		s := newSetup(t, nil)
 		x, c := s.start(person(t, "ann", "s1"))
 		s.clock.Advance(-time.Hour)
-		s.store.failing(func(_ context.Context, op string) error {
-			if op == "delete" {
-				return errors.New("broken")
-			}
-			return nil
-		})
+		s.store.failing(breaks("delete"))
 		if err := s.End(t.Context(), x, bySID); err != nil {
 			t.Fatal(err)
 		}

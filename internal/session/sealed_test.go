@@ -2,8 +2,6 @@ package session_test
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -110,12 +108,7 @@ func TestClearBookkeepingIsNotBelieved(t *testing.T) {
 	if got.Key != x.Key || got.SID != "s1" || !got.CreatedAt.Equal(x.CreatedAt) || !got.ExpiresAt.Equal(x.ExpiresAt) {
 		t.Errorf("Lookup = %+v", got)
 	}
-	s.store.failing(func(_ context.Context, op string) error {
-		if op == "list" || op == "delete" {
-			return errors.New("no")
-		}
-		return nil
-	})
+	s.store.failing(breaks("list", "delete"))
 	if err := s.End(t.Context(), x, true); err != nil {
 		t.Fatal(err)
 	}
@@ -277,14 +270,9 @@ func TestResealingThatFailsServesTheRequest(t *testing.T) {
 	_, c := s.start(person(t, "ann", "s1"))
 	s.config.Keys = keys(t, '2', '1')
 	s.Manager, _ = session.NewManager(s.config)
-	s.store.failing(func(_ context.Context, op string) error {
-		if op == "update" {
-			return errors.New("read-only")
-		}
-		return nil
-	})
+	s.store.failing(breaks("update"))
 	s.wantReason(c, session.Found)
-	s.store.failing(func(context.Context, string) error { return nil })
+	s.store.failing(breaks())
 	s.wantReason(c, session.Found)
 }
 

@@ -263,15 +263,10 @@ func TestReplacedSessionEndsLater(t *testing.T) {
 		n := person(t, "ann", "s1")
 		var oldCookie *http.Cookie
 		n.Replace, oldCookie = s.start(n)
-		s.store.failing(func(_ context.Context, op string) error {
-			if op == "mark" || op == "delete" {
-				return errors.New("broken")
-			}
-			return nil
-		})
+		s.store.failing(breaks("mark", "delete"))
 		_, c := s.start(n)
 		s.wantReason(c, session.Found)
-		s.store.failing(func(context.Context, string) error { return nil })
+		s.store.failing(breaks())
 		time.Sleep(time.Second) // the bubble's clock
 		synctest.Wait()
 		s.wantReason(oldCookie, session.EndedReason)
@@ -519,12 +514,7 @@ func TestTouchThatFailsServesTheRequest(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, nil)
 	_, c := s.start(person(t, "ann", "s1"))
-	s.store.failing(func(_ context.Context, op string) error {
-		if op == "touch" {
-			return errors.New("read-only")
-		}
-		return nil
-	})
+	s.store.failing(breaks("touch"))
 	s.clock.Advance(2 * time.Minute)
 	for range 10 {
 		s.wantReason(c, session.Found)
@@ -550,7 +540,7 @@ func TestStoreTrouble(t *testing.T) {
 		if !errors.Is(err, session.ErrUnavailable) || !errors.Is(err, broken) || got.Session != nil || got.Clear {
 			t.Errorf("%s fails: Lookup = %+v, %v; want ErrUnavailable and the cookie kept", operation, got, err)
 		}
-		s.store.failing(func(context.Context, string) error { return nil })
+		s.store.failing(breaks())
 		s.wantReason(c, session.Found) // recovers by itself
 	}
 	s := newSetup(t, nil)

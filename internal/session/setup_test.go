@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -209,6 +211,16 @@ func (f *faulty) before(ctx context.Context, operation string) error {
 }
 
 func (f *faulty) failing(fail func(ctx context.Context, operation string) error) { f.fail.Store(fail) }
+
+// breaks has these operations fail, and no others.
+func breaks(operations ...string) func(context.Context, string) error {
+	return func(_ context.Context, op string) error {
+		if slices.Contains(operations, op) {
+			return errors.New("broken")
+		}
+		return nil
+	}
+}
 
 func (f *faulty) Create(ctx context.Context, row session.Row) error {
 	if err := f.before(ctx, "create"); err != nil {

@@ -75,6 +75,6 @@ func TestStandingOfNothing(t *testing.T) {
 	if _, _, ok, err := s.Standing(t.Context(), x.Names[0]); ok || !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("a store that is away: got %t, %v", ok, err)
 	}
-	s.store.failing(func(context.Context, string) error { return nil })
+	s.store.failing(breaks())
 	s.wantReason(c, session.Found)
 }
