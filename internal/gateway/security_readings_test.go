@@ -217,7 +217,7 @@ func TestSecurityReadingsAgree(t *testing.T) {
 		for _, p := range through {
 			in = append(in, p.Target)
 		}
-		node(t, `console.log(JSON.stringify(input.map(t => {
+		gatewaytest.Node(t, `console.log(JSON.stringify(input.map(t => {
 			const p = new URL('http://localhost' + t).pathname
 			try { return decodeURIComponent(p) } catch { return p }
 		})))`, in, &once)

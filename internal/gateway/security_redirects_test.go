@@ -164,7 +164,7 @@ func (f *front) whatwg(t *testing.T, addresses map[string]string) {
 	}
 	t.Run("WHATWG", func(t *testing.T) {
 		var origins []string
-		node(t, `console.log(JSON.stringify(input.addresses.map(a => { try { return new URL(a, input.base).origin } catch { return 'invalid' } })))`,
+		gatewaytest.Node(t, `console.log(JSON.stringify(input.addresses.map(a => { try { return new URL(a, input.base).origin } catch { return 'invalid' } })))`,
 			map[string]any{"addresses": in, "base": f.URL + "/some/page"}, &origins)
 		for i, origin := range origins {
 			if origin != f.URL {

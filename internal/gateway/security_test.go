@@ -1,14 +1,9 @@
 package gateway_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"portero/internal/gatewaytest"
 )
@@ -212,35 +207,5 @@ func saysNobody(t *testing.T, head string) {
 		if len(got[name]) != 0 {
 			t.Errorf("%s at the upstream: got %q, want none", name, got[name])
 		}
-	}
-}
-
-// node runs a script with in as JSON on its standard input and reads JSON from its output. Without node the test is
-// skipped, unless the environment asks for the real thing.
-func node(t *testing.T, script string, in, out any) {
-	t.Helper()
-	path, err := exec.LookPath("node")
-	if err != nil {
-		if os.Getenv("PORTERO_TEST_REAL") == "1" {
-			t.Fatal("no node on this machine, and PORTERO_TEST_REAL=1 asks for it")
-		}
-		t.Skip("no node on this machine")
-	}
-	text, err := json.Marshal(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, "-e", "const input = JSON.parse(require('fs').readFileSync(0, 'utf8'));"+script)
-	cmd.Stdin = bytes.NewReader(text)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	timer := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
-	defer timer.Stop()
-	answer, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("node: %v\n%s", err, stderr.String())
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 type Browser struct {
 	t      testing.TB
 	client *http.Client
+	seen   func(*Response) // of every answer that was read to its end; nil: nothing
 
 	mu      sync.Mutex
 	cookies map[string]map[string]string // :: host name → cookie name → value
@@ -87,7 +88,11 @@ func (b *Browser) Do(r *http.Request) *Response {
 	if err != nil {
 		b.t.Fatalf("%s %s: reading the body: %v", r.Method, r.URL, err)
 	}
-	return &Response{Response: resp, Text: string(body)}
+	out := &Response{Response: resp, Text: string(body)}
+	if b.seen != nil {
+		b.seen(out)
+	}
+	return out
 }
 
 // Open is Do for an answer whose body the caller reads, and closes.

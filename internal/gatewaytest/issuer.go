@@ -55,6 +55,7 @@ type Issuer struct {
 	requests []url.Values          // authorization requests, oldest first
 	nonce    map[string]string     // :: refresh token → nonce
 	revoked  []string
+	secrets  map[string]string // :: value → what it is, of all that nobody else may learn
 }
 
 // NewIssuer starts one on a loopback port; it ends with the test.
@@ -63,7 +64,7 @@ func NewIssuer(t testing.TB) *Issuer {
 	i := &Issuer{
 		AppID: "app-1", AppSecret: "0123456789abcdefghijABCDEFGHIJ12",
 		Person: map[string]any{"sub": "t8x4l8ohti1t", "email": "alice@example.com", "email_verified": true, "name": "Alice", "sid": "sid-1"},
-		codes:  map[string]url.Values{}, calls: map[string]int{}, nonce: map[string]string{},
+		codes:  map[string]url.Values{}, calls: map[string]int{}, nonce: map[string]string{}, secrets: map[string]string{},
 	}
 	i.Rotate()
 	s := httptest.NewServer(i)
@@ -173,13 +174,16 @@ func (i *Issuer) discovery(w http.ResponseWriter) {
 
 func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	i.requests = append(i.requests, r.Form)
+	for _, name := range []string{"state", "nonce"} {
+		i.secrets[r.Form.Get(name)] = name
+	}
 	q := url.Values{"state": {r.Form.Get("state")}, "iss": {i.URL + "/oidc"}}
 	if i.AuthError != "" {
 		q.Set("error", i.AuthError)
 		q.Set("error_description", "<script>alert(1)</script>")
 	} else {
 		code := random()
-		i.codes[code] = r.Form
+		i.codes[code], i.secrets[code] = r.Form, "code"
 		q.Set("code", code)
 	}
 	http.Redirect(w, r, r.Form.Get("redirect_uri")+"?"+q.Encode(), http.StatusSeeOther)
@@ -240,10 +244,23 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 		"access_token": random(), "refresh_token": refresh, "id_token": i.sign(claims), "token_type": "Bearer",
 		"expires_in": int(life / time.Second), "scope": "openid offline_access profile email",
 	}
+	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
+		i.secrets[answer[name].(string)] = name
+	}
+	i.secrets[r.Form.Get("code_verifier")] = "code_verifier"
 	if i.EditAnswer != nil {
 		i.EditAnswer(answer)
 	}
 	reply(w, answer)
+}
+
+// Secrets are codes, states, nonces, verifiers and tokens so far. // :: value → what it is
+func (i *Issuer) Secrets() map[string]string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	out := maps.Clone(i.secrets)
+	out[i.AppSecret] = "app_secret"
+	return out
 }
 
 // Refuse is an OAuth error answer with that code, for Answer.

@@ -59,7 +59,7 @@ func (r *Rig) dial(t testing.TB, protocol string) *Conn {
 	}
 	c.SetDeadline(time.Now().Add(patience))
 	if r.TLS {
-		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{protocol}})
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: r.serverName(), NextProtos: []string{protocol}})
 	}
 	t.Cleanup(func() { c.Close() })
 	return &Conn{Conn: c, t: t, r: bufio.NewReader(c)}
@@ -100,7 +100,9 @@ func (r *Rig) Raw(t testing.TB, text string) *Answer {
 	defer c.Close()
 	c.Send(text)
 	method, _, _ := bytes.Cut([]byte(text), []byte(" "))
-	return c.Answer(string(method))
+	a := c.Answer(string(method))
+	r.page(a.Body)
+	return a
 }
 
 // HTTP2 is a raw request over HTTP/2: the fields leave as they are, pseudo-fields included, in their order.
@@ -137,7 +139,9 @@ func (r *Rig) RawHTTP2(t testing.TB, q HTTP2) *Answer {
 	if len(q.Trailers) > 0 {
 		writeHeaders(framer, encode(q.Trailers), true)
 	}
-	return readHTTP2(framer)
+	a := readHTTP2(framer)
+	r.page(a.Body)
+	return a
 }
 
 // writeHeaders splits a head into frames that every peer takes.

@@ -34,6 +34,11 @@ type Options struct {
 	Shutdown string
 	// TLS makes the listener and the external URL speak https.
 	TLS bool
+	// Program runs the real program as a process of its own, for Host; without TLS its listener is plain, as behind a
+	// proxy that ends TLS. Clock and Gateway are not looked at.
+	Program bool
+	// Env is more of that process's environment, as NAME=VALUE.
+	Env []string
 	// Clock is the clock of gateway and issuer. nil: the real one.
 	Clock *Clock
 	// Issuer is used instead of a new one.
@@ -84,17 +89,24 @@ func (c *Clock) Add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// Host and SecondHost are the two hosts of a program; nobody resolves them.
+const (
+	Host       = "gw.test"
+	SecondHost = "other.test"
+)
+
 // Rig is a gateway in front of an upstream, with an issuer that says what a test wants.
 type Rig struct {
-	Gateway  *gateway.Gateway
-	Issuer   *Issuer // nil: Options.Logto
+	Gateway  *gateway.Gateway // nil: Process
+	Process  *Process         // nil: Gateway
+	Issuer   *Issuer          // nil: Options.Logto
 	Upstream *Upstream
 	Clock    *Clock // nil: the real clock
-	URL      string // http://localhost:PORT, or https
-	Second   string // http://127.0.0.1:PORT, another host of the same gateway
+	URL      string // http://localhost:PORT, or https; of a program https://gw.test
+	Second   string // http://127.0.0.1:PORT, another host of the same gateway; of a program https://other.test
 	TLS      bool   // it listens inside TLS
 	Addr     string // where it listens
-	Log      *Lines // what it logs, debug level included
+	Log      *Lines // what it logs, debug level included; of a program Process.Log
 	Cert     string // the certificate file; "" without TLS
 	Key      string // its key
 
@@ -102,8 +114,10 @@ type Rig struct {
 	stop context.CancelFunc
 	done chan error // nil: it has been stopped
 
-	mu   sync.Mutex
-	text string // the configuration
+	mu      sync.Mutex
+	text    string            // the configuration
+	secrets map[string]string // :: value → what it is, of a program
+	pages   strings.Builder   // of a program
 }
 
 // New starts a rig; it ends with the test.
@@ -118,6 +132,10 @@ func New(t testing.TB, o *Options) *Rig {
 	}
 	if r.Clock != nil && r.Issuer != nil {
 		r.Issuer.Do(func(i *Issuer) { i.Now = r.Clock.Now })
+	}
+	if o.Program {
+		r.startProgram(t, o)
+		return r
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -172,6 +190,10 @@ func (r *Rig) start(t testing.TB, l net.Listener) {
 // Stop ends the gateway as SIGTERM does, and waits for its end.
 func (r *Rig) Stop(t testing.TB) {
 	t.Helper()
+	if r.Process != nil {
+		r.Process.Terminate()
+		return
+	}
 	if r.done == nil {
 		return
 	}
@@ -186,6 +208,10 @@ func (r *Rig) Stop(t testing.TB) {
 func (r *Rig) Restart(t testing.TB) {
 	t.Helper()
 	r.Stop(t)
+	if r.Process != nil {
+		r.startProcess(t)
+		return
+	}
 	l, err := net.Listen("tcp", r.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -225,6 +251,9 @@ routes:%s
 %s`, r.URL, cmp.Or(o.Admin, `listen: "127.0.0.1:0", token: `+AdminToken), app.Endpoint, app.AppID, app.AppSecret, session,
 		cmp.Or(o.Shutdown, "timeout: 2s"), cmp.Or(o.Log, "level: debug"), tls,
 		strings.ReplaceAll(routes, "UPSTREAM", `"`+r.Upstream.URL+`"`), o.Extra)
+	if r.Process != nil {
+		r.Process.Configure(r.text)
+	}
 }
 
 func (r *Rig) load() (*config.Config, error) {
@@ -235,7 +264,19 @@ func (r *Rig) load() (*config.Config, error) {
 
 // Browser is a new person in front of the rig.
 func (r *Rig) Browser(t testing.TB) *Browser {
+	if r.Process != nil {
+		return r.programBrowser(t)
+	}
 	return NewBrowser(t, map[string]string{"localhost": r.Addr})
+}
+
+// adminAddr is where the admin listener listens.
+func (r *Rig) adminAddr() string {
+	if r.Process != nil {
+		_, admin := r.Process.Addresses()
+		return admin
+	}
+	return r.Gateway.AdminAddr().String()
 }
 
 // SignedIn is a new person who has signed in and stands on path.
@@ -255,7 +296,7 @@ const AdminToken = "0123456789abcdefghijklmnopqrstuv"
 func (r *Rig) Admin(t testing.TB, method, path string) *Response {
 	t.Helper()
 	b := NewBrowser(t, nil)
-	req, err := http.NewRequest(method, "http://"+r.Gateway.AdminAddr().String()+path, nil)
+	req, err := http.NewRequest(method, "http://"+r.adminAddr()+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +317,7 @@ func (r *Rig) Sessions(t testing.TB) int {
 
 // Cookie is the name of the session cookie.
 func (r *Rig) Cookie() string {
-	if r.TLS {
+	if strings.HasPrefix(r.URL, "https:") {
 		return "__Host-portero"
 	}
 	_, port, _ := strings.Cut(strings.TrimPrefix(r.URL, "http://"), ":")

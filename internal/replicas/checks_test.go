@@ -153,7 +153,7 @@ func (w *world) around(x *session, h history) string {
 			add(f.Begin, "%s is %s", r, f.trouble)
 			add(f.End, "%s was %s", r, f.trouble)
 		}
-		for text := range strings.Lines(r.Log()) {
+		for text := range strings.Lines(r.Log.String()) {
 			var entry struct {
 				Time time.Time
 				Msg  string

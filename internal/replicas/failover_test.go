@@ -123,7 +123,6 @@ func (s *site) newcomer(since, master time.Time) {
 // not know is said again by the gateway that answered it.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
-	build(t)
 	group := redistest.StartSentinel(t)
 	s := newSite(t, options{Redis: fmt.Sprintf("url: redis://sessions/0, master_name: %s, addresses: %s", group.Name, quoted(group.Addrs))})
 	people := s.people(9)
@@ -164,7 +163,6 @@ func TestSentinelFailover(t *testing.T) {
 // One of three masters of a cluster dies: the one with the revocation log, which concerns everybody.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
-	build(t)
 	cluster := redistest.StartCluster(t)
 	s := newSite(t, options{Redis: fmt.Sprintf("url: redis://sessions/0, cluster: true, addresses: %s", quoted(cluster.Addrs[:3]))})
 	people := s.people(12)

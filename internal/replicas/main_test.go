@@ -12,69 +12,9 @@
 package replicas_test
 
 import (
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
+
+	"portero/internal/gatewaytest"
 )
 
-// workshop is where the program is built, once for all tests.
-type workshop struct {
-	once    sync.Once
-	dir     string
-	program string
-	err     error
-}
-
-var shop workshop
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if shop.dir != "" {
-		os.RemoveAll(shop.dir)
-	}
-	os.Exit(code)
-}
-
-// build returns the program's file. Under the race detector, the program has it too.
-func build(t testing.TB) string {
-	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("PORTERO_TEST_REAL") == "1" {
-			t.Fatal("no redis-server on this machine, and PORTERO_TEST_REAL=1 asks for it")
-		}
-		t.Skip("no redis-server on this machine")
-	}
-	shop.once.Do(func() {
-		if shop.dir, shop.err = os.MkdirTemp("", "portero-replicas-"); shop.err != nil {
-			return
-		}
-		shop.program = filepath.Join(shop.dir, "portero")
-		args := []string{"build", "-o", shop.program}
-		if raceDetector {
-			args = append(args, "-race")
-		}
-		cmd := exec.Command("go", append(args, "portero/cmd/portero")...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			shop.err = fmt.Errorf("building the program: %w\n%s", err, out)
-		}
-	})
-	if shop.err != nil {
-		t.Fatal(shop.err)
-	}
-	return shop.program
-}
-
-// environment is the test's own without settings of the program.
-func environment() []string {
-	var out []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "PORTERO_") {
-			out = append(out, v)
-		}
-	}
-	return append(out, "GORACE=halt_on_error=0 exitcode=66")
-}
+func TestMain(m *testing.M) { gatewaytest.Main(m) }

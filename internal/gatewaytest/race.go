@@ -1,5 +1,5 @@
 //go:build race
 
-package replicas_test
+package gatewaytest
 
 const raceDetector = true

@@ -1,4 +1,4 @@
-package replicas_test
+package gatewaytest
 
 import (
 	"os"

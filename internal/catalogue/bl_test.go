@@ -1,0 +1,3 @@
+package catalogue_test
+
+var backchannelLogouts = family{ID: "BL", Title: "Back-channel logout"}

@@ -1,0 +1,3 @@
+package catalogue_test
+
+var caching = family{ID: "CA", Title: "Caches"}

@@ -1,0 +1,3 @@
+package catalogue_test
+
+var configuration = family{ID: "CF", Title: "Configuration"}

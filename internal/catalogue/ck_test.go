@@ -1,0 +1,3 @@
+package catalogue_test
+
+var cookies = family{ID: "CK", Title: "Cookies"}

@@ -1,0 +1,3 @@
+package catalogue_test
+
+var claims = family{ID: "CL", Title: "Claims in headers"}

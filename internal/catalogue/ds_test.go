@@ -1,0 +1,3 @@
+package catalogue_test
+
+var exhaustion = family{ID: "DS", Title: "Exhaustion"}

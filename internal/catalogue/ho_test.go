@@ -1,0 +1,3 @@
+package catalogue_test
+
+var hosts = family{ID: "HO", Title: "Hosts and addresses"}

@@ -1,0 +1,3 @@
+package catalogue_test
+
+var issuerFaults = family{ID: "IP", Title: "An issuer that fails or lies"}

@@ -1,0 +1,3 @@
+package catalogue_test
+
+var logs = family{ID: "LG", Title: "Logs"}

@@ -1,0 +1,3 @@
+package catalogue_test
+
+var methods = family{ID: "ME", Title: "Methods"}

@@ -1,0 +1,3 @@
+package catalogue_test
+
+var openRedirects = family{ID: "RD", Title: "Open redirects"}

@@ -1,0 +1,3 @@
+package catalogue_test
+
+var sessions = family{ID: "SE", Title: "Sessions"}

@@ -1,0 +1,3 @@
+package catalogue_test
+
+var framing = family{ID: "SM", Title: "Framing of messages"}

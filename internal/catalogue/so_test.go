@@ -1,0 +1,3 @@
+package catalogue_test
+
+var signOuts = family{ID: "SO", Title: "Sign-out"}

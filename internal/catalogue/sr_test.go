@@ -1,0 +1,3 @@
+package catalogue_test
+
+var storeFaults = family{ID: "SR", Title: "A store that fails"}

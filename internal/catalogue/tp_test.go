@@ -1,0 +1,3 @@
+package catalogue_test
+
+var trustedProxies = family{ID: "TP", Title: "Trusted proxies"}

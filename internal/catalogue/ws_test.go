@@ -1,0 +1,3 @@
+package catalogue_test
+
+var webSockets = family{ID: "WS", Title: "WebSockets and streams"}

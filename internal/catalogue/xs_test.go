@@ -1,0 +1,3 @@
+package catalogue_test
+
+var ownPages = family{ID: "XS", Title: "Pages of our own"}
