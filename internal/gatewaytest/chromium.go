@@ -47,6 +47,18 @@ type Chromium struct {
 // PORTERO_TEST_REAL=1 asks for the real thing.
 func NewChromium(t testing.TB) *Chromium {
 	t.Helper()
+	return newChromium(t)
+}
+
+// Chromium is NewChromium for a program: it finds its hosts where they listen at this moment, and takes its certificate.
+func (r *Rig) Chromium(t testing.TB) *Chromium {
+	t.Helper()
+	return newChromium(t, chromedp.IgnoreCertErrors,
+		chromedp.Flag("host-resolver-rules", "MAP "+Host+":443 "+r.Addr+", MAP "+SecondHost+":443 "+r.Addr))
+}
+
+func newChromium(t testing.TB, more ...chromedp.ExecAllocatorOption) *Chromium {
+	t.Helper()
 	profile := filepath.Join(t.TempDir(), "profile")
 	scratch, err := os.MkdirTemp("", "chromium") // short, since sockets are made in it
 	if err != nil {
@@ -64,6 +76,7 @@ func NewChromium(t testing.TB) *Chromium {
 		chromedp.Flag("disable-sync", true),
 		chromedp.Flag("hide-scrollbars", true),
 	)
+	options = append(options, more...)
 	limit, stop := context.WithTimeout(context.WithoutCancel(t.Context()), chromiumLife)
 	alloc, stopAlloc := chromedp.NewExecAllocator(limit, options...)
 	ctx, stopTab := chromedp.NewContext(alloc)
