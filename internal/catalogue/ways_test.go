@@ -106,7 +106,7 @@ func fieldsOf(more ...string) [][2]string { return with(nil, more...) }
 func (w way) ask(t *testing.T, q request) *gatewaytest.Answer {
 	t.Helper()
 	if w.cookie != "" {
-		q.Lines = append([][2]string{{"Cookie", w.cookie}}, q.Lines...)
+		q.Lines = append([][2]string{{map[bool]string{false: "Cookie", true: "cookie"}[w.h2], w.cookie}}, q.Lines...)
 	}
 	if w.h2 {
 		return w.RawHTTP2(t, q.http2(w.host))

@@ -9,7 +9,7 @@ import (
 )
 
 // The cases of this file's siblings are attacks on gateways like this one, each under the id it has in the catalogue of
-// them: HS identity headers, RD redirects, PA paths, XS pages, DN answers to those who are not let in.
+// them: RD redirects, PA paths, XS pages, DN answers to those who are not let in.
 
 // later names the cases, or halves of cases, that are about parts of the product which are not there yet.
 var later = []struct{ id, brings string }{
@@ -18,7 +18,6 @@ var later = []struct{ id, brings string }{
 	{"RD-12", "nothing: there is no list of hosts to return to, so no suffix of one can be matched wrongly; the values are tried all the same"},
 	{"RD-13", "nothing: sign-ins that a third party starts are no part of the product; the parameters are ignored"},
 	{"ST-14", "limits of the data plane: 429 for a client that starts sign-ins without end; until then size and time bound what it costs"},
-	{"HS-15", "a setting for Strict-Transport-Security: the gateway sends none of its own, an application's stands"},
 }
 
 func TestLaterIsExplained(t *testing.T) {
@@ -186,17 +185,6 @@ func fields(head string) map[string][]string {
 		}
 	}
 	return out
-}
-
-// saysAlice fails unless a head says who Alice is: every header once, with her value, under every spelling.
-func saysAlice(t *testing.T, head string) {
-	t.Helper()
-	got := fields(head)
-	for name, want := range aliceHeaders {
-		if len(got[name]) != 1 || got[name][0] != want {
-			t.Errorf("%s at the upstream: got %q, want [%q]", name, got[name], want)
-		}
-	}
 }
 
 // saysNobody fails when a head says who somebody is, under any spelling.
