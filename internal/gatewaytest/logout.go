@@ -74,7 +74,7 @@ func (r *Rig) PostLogout(t testing.TB, contentType, body string, change func(*ht
 	if change != nil {
 		change(req)
 	}
-	b := NewBrowser(t, map[string]string{"localhost": r.Addr})
+	b := r.Browser(t)
 	defer b.client.CloseIdleConnections()
 	resp, err := b.client.Do(req)
 	if err != nil {
