@@ -114,6 +114,56 @@ func (w way) ask(t *testing.T, q request) *gatewaytest.Answer {
 	return w.Raw(t, q.text(w.host))
 }
 
+// talk is a connection over which one request comes after another.
+type talk struct {
+	way
+	t  *testing.T
+	c  *gatewaytest.Conn      // nil: not open
+	h2 *gatewaytest.HTTP2Conn // nil: not open
+}
+
+// talk is a connection that opens with the first request, and again where the gateway has closed it.
+func (w way) talk(t *testing.T) *talk { return &talk{way: w, t: t} }
+
+// ask is way.ask on the one connection.
+func (k *talk) ask(q request) (a *gatewaytest.Answer) {
+	k.t.Helper()
+	if k.cookie != "" {
+		q.Lines = append([][2]string{{"Cookie", k.cookie}}, q.Lines...)
+	}
+	if k.way.h2 {
+		if k.h2 == nil {
+			k.h2 = k.DialHTTP2(k.t, gatewaytest.Dialing{})
+		}
+		a = k.h2.Ask(q.http2(k.host))
+	} else {
+		if k.c == nil {
+			k.c = k.Dial(k.t)
+		}
+		k.c.Send(q.text(k.host))
+		method := q.Method
+		if method == "" {
+			method = "GET"
+		}
+		a = k.c.Answer(method)
+	}
+	if a.Close || a.Status == 0 {
+		k.close()
+	}
+	return a
+}
+
+// close ends the connection; the next request opens another one.
+func (k *talk) close() {
+	if k.c != nil {
+		k.c.Close()
+	}
+	if k.h2 != nil {
+		k.h2.Close()
+	}
+	k.c, k.h2 = nil, nil
+}
+
 // text is the request in HTTP/1.1.
 func (q request) text(host string) string {
 	var b strings.Builder

@@ -54,6 +54,16 @@ func (r *Rig) serverName() string {
 	return "localhost"
 }
 
+// serverNameOf is the name in a TLS handshake for a request to a host.
+func (r *Rig) serverNameOf(host string) string {
+	_, second, _ := strings.Cut(r.Second, "://")
+	name := func(host string) string { name, _, _ := strings.Cut(host, ":"); return name }
+	if name(host) == name(second) {
+		return name(second) // an address is named in no handshake
+	}
+	return r.serverName()
+}
+
 // programBrowser is Browser for a program: its hosts are where it listens at that moment, and https is plain where
 // something else is thought to end TLS.
 func (r *Rig) programBrowser(t testing.TB) *Browser {
