@@ -10,11 +10,12 @@
 //   - The client is the peer unless every hop to its right in X-Forwarded-For is a trusted proxy. Whatever cannot be read in
 //     that walk makes the client unknown, and then it is the peer, never an entry further to the left.
 //   - At most [MaxHops] hops are read.
+//   - Inside TLS, a request is for the host that the handshake named.
 //   - A host has one spelling: lower case, no default port, no trailing dot, IPv6 in its shortest form.
 //
 // X-Real-IP, Forwarded (RFC 7239), X-Forwarded-Prefix, True-Client-IP and their like are never read: one source, one answer.
 //
-// Specifications: RFC 9110 section 7.2 (Host), RFC 9112 section 3.2, RFC 3986 section 3.2.2 (host), RFC 5952 (IPv6 text).
+// Specifications: RFC 9110 sections 7.2 (Host) and 7.4 (misdirected requests), RFC 9112 section 3.2, RFC 3986 section 3.2.2 (host), RFC 5952 (IPv6 text).
 package forwarded
 
 import (
@@ -36,6 +37,11 @@ const MaxHops = 64
 // https. The Request that comes with it is complete and names the https URL (with the external URL's port), so that GET and
 // HEAD can be answered with 308 to it and everything else with 400.
 var ErrPlainHTTP = errors.New("the request came over http, the external URL is https")
+
+// ErrMisdirected is returned by Resolve when the TLS handshake named another host than the request, and the peer is no
+// trusted proxy: answer 421. What stands in front may have decided by the name in the handshake. Browsers that use a
+// connection for several hosts of one certificate open another one then (RFC 9110 section 15.5.20).
+var ErrMisdirected = errors.New("the TLS handshake was for another host")
 
 // HeaderError is returned by Resolve when the request does not say, or says twice, which host it is for: answer 400.
 // It does not hold the value, which came from the net.
@@ -113,7 +119,7 @@ func (r Request) Hostname() string {
 // Origin returns the origin that was typed, such as https://wiki.example.com.
 func (r Request) Origin() string { return r.Scheme + "://" + r.Host }
 
-// Resolve decides who sent req and which URL was typed. The error is ErrPlainHTTP or a *HeaderError.
+// Resolve decides who sent req and which URL was typed. The error is ErrPlainHTTP, ErrMisdirected or a *HeaderError.
 func (r *Resolver) Resolve(req *http.Request) (Request, error) {
 	var out Request
 	out.Peer = peer(req.RemoteAddr)
@@ -173,6 +179,9 @@ func (r *Resolver) Resolve(req *http.Request) (Request, error) {
 		}
 	}
 	out.Host = host
+	if req.TLS != nil && req.TLS.ServerName != "" && !out.Trusted && !strings.EqualFold(req.TLS.ServerName, out.Hostname()) {
+		return out, ErrMisdirected
+	}
 	if _, out.Port = splitCanonical(host); out.Port == "" {
 		out.Port = defaultPort(out.Scheme)
 		// A proxy that keeps the port out of the host says it here; a bad one changes nothing but this one value.

@@ -407,6 +407,33 @@ func TestHostOverHTTP2(t *testing.T) {
 	}
 }
 
+// HO-03: what the TLS handshake named is what the request is for, except through a trusted proxy.
+func TestMisdirectedRequests(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, handshake, host, peer string
+		want                        error
+	}{
+		{"the same", "gw.test", "gw.test", "203.0.113.7:1", nil},
+		{"the same, in another spelling", "GW.test", "gw.TEST.:443", "203.0.113.7:1", nil},
+		{"the same on a port", "gw.test", "gw.test:8443", "203.0.113.7:1", nil},
+		{"no name in the handshake", "", "gw.test", "203.0.113.7:1", nil},
+		{"another", "gw.test", "other.test", "203.0.113.7:1", forwarded.ErrMisdirected},
+		{"a part of it", "test", "gw.test", "203.0.113.7:1", forwarded.ErrMisdirected},
+		{"another, of a trusted proxy", "portero.internal", "gw.test", "10.0.0.1:1", nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			req := request(test.peer, test.host)
+			req.TLS = &tls.ConnectionState{ServerName: test.handshake}
+			if _, err := resolver(t, "https://gw.test", true, "10.0.0.0/8").Resolve(req); !errors.Is(err, test.want) {
+				t.Errorf("handshake for %s, request for %s from %s: got %v, want %v", test.handshake, test.host, test.peer, err, test.want)
+			}
+		})
+	}
+}
+
 func TestContext(t *testing.T) {
 	t.Parallel()
 	if got := forwarded.FromContext(context.Background()); got != (forwarded.Request{}) {

@@ -103,7 +103,7 @@ func (g *generation) answerFor(r *http.Request, err error) answer {
 		return answer{page: p, proxy: problem.ProxyStatus, header: problem.Header}
 	case errors.Is(err, forwarded.ErrPlainHTTP):
 		return g.toHTTPS(r, base)
-	case errors.Is(err, route.ErrUnknownHost):
+	case errors.Is(err, route.ErrUnknownHost), errors.Is(err, forwarded.ErrMisdirected):
 		return answer{page: page.Page{ID: page.UnknownHost}, proxy: "destination_not_found"}
 	case errors.As(err, &target):
 		g.log.Info("a path was refused", "reason", target.Reason, "key", target.Key, "host", from.Host,

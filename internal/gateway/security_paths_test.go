@@ -88,7 +88,7 @@ func pathCases(origin string) []pathCase {
 		both("PA-16 a query with bytes no query has", isRefused, "/app?a=\x01", "/app?a=\xff", "/app?a=\x7f"),
 		line(leaves("/wiki", both("PA-18 absolute form of ours", isProtected, origin+"/wiki", strings.ToUpper(origin[:5])+origin[5:]+"/wiki")...)...),
 		line(leaves("/", both("PA-18 absolute form without path", isProtected, origin)...)...),
-		line(both("PA-18 absolute form", isRefused, "http://evil.test/public/../admin", origin+"/public/../admin", "file:///etc/passwd", "ftp://localhost/wiki", "*", "admin", "localhost", "javascript:alert(1)", "/wiki wiki", "")...),
+		line(both("PA-18 absolute form", isRefused, origin+"/public/../admin", "file:///etc/passwd", "ftp://localhost/wiki", "*", "admin", "localhost", "javascript:alert(1)", "/wiki wiki", "")...),
 		both("PA-24 no endpoint of ours", isRefused, "/callback/../admin", "/sign-in%2f..", "/_portero/../admin", "/_portero/%2e%2e/admin"),
 		loose("PA-24 another reading is an endpoint of ours", isMissing, "/sign-in;x", "/_portero;x/session", "//_portero/session", "/sign-out%3b", "//sign-in", "/sign-in%23", "/_portero%252fsession", "/%255fportero/x", "/_portero%5csession"),
 		both("PA-24 no endpoint of ours", isProtected, "/sign-out/x", "/callback-evil", "/.well-known/openid-configuration", "/sign-in.html", "/_porterox", "/Sign-In"),
