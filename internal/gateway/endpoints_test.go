@@ -282,3 +282,15 @@ func TestUnknownHosts(t *testing.T) {
 		t.Errorf("the application saw %d requests", len(got))
 	}
 }
+
+// An address that is refused may have been meant for our callback: its query stays out of the page.
+func TestRefusedAddressKeepsItsQuery(t *testing.T) {
+	t.Parallel()
+	rig := gatewaytest.New(t, nil)
+	for _, path := range []string{"/callback;x", "/callback%2f", "//callback", "/public/../callback"} {
+		a := rig.Raw(t, "GET "+path+"?code=the-code&state=the-state HTTP/1.1\r\nHost: "+strings.TrimPrefix(rig.URL, "http://")+"\r\nAccept: text/html\r\n\r\n")
+		if a.Status != http.StatusBadRequest || strings.Contains(a.Body, "the-code") || strings.Contains(a.Body, "the-state") {
+			t.Errorf("%s: got %s, want 400 without code and state\n%s", path, a, a.Body)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"portero/internal/access"
@@ -108,7 +109,7 @@ func (g *generation) answerFor(r *http.Request, err error) answer {
 	case errors.As(err, &target):
 		g.log.Info("a path was refused", "reason", target.Reason, "key", target.Key, "host", from.Host,
 			"support_code", telemetry.FromContext(r.Context()).SupportCode())
-		base.ID = page.BadRequest
+		base.ID, base.LanguageReturn = page.BadRequest, withoutQuery(base.LanguageReturn)
 		return answer{page: base, proxy: "http_request_error"}
 	case errors.Is(err, errMethod):
 		base.ID, base.Status = page.BadRequest, http.StatusMethodNotAllowed
@@ -144,6 +145,12 @@ func (g *generation) languageReturn(r *http.Request) string {
 		return ""
 	}
 	return g.retry(r).String()
+}
+
+// withoutQuery is for addresses that are refused: they may be meant for our callback, and have a code and a state then.
+func withoutQuery(address string) string {
+	path, _, _ := strings.Cut(address, "?")
+	return path
 }
 
 // retry is the address of a request, as far as it can be linked to.
