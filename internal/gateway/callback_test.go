@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -116,39 +115,6 @@ func TestCallbackLostRaceWaits(t *testing.T) {
 	// The page that waited goes on once its browser has the session.
 	third := twin(t, s.rig, s.b)
 	wantRedirect(t, third.Get(s.back), s.asked)
-}
-
-func TestCallbackTwentyAtOnce(t *testing.T) {
-	t.Parallel()
-	s := newScene(t, nil)
-	const n = 20
-	answers := make([]*gatewaytest.Response, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		b := twin(t, s.rig, s.b)
-		wg.Go(func() { answers[i] = b.Get(s.back) })
-	}
-	wg.Wait()
-	landed, waiting := 0, 0
-	for _, r := range answers {
-		switch {
-		case r.StatusCode == http.StatusSeeOther && r.Location() == s.asked:
-			landed++
-		case r.StatusCode == http.StatusOK && strings.Contains(r.Text, headWaiting):
-			waiting++
-		default:
-			t.Errorf("got %s to %q", r.Status, r.Location())
-		}
-	}
-	if landed != 1 || waiting != n-1 {
-		t.Errorf("got %d landed and %d waiting, want 1 and %d", landed, waiting, n-1)
-	}
-	if got := tokenCalls(s.rig); got != 1 {
-		t.Errorf("token calls: got %d, want 1", got)
-	}
-	if got := sessionRows(t, s.rig); got != 1 {
-		t.Errorf("rows: got %d, want 1", got)
-	}
 }
 
 func TestCallbackErrorInPlaceOfCode(t *testing.T) {

@@ -17,7 +17,6 @@ var later = []struct{ id, brings string }{
 	{"PA-23", "forward-auth: a malformed or missing X-Forwarded-Uri"},
 	{"RD-12", "nothing: there is no list of hosts to return to, so no suffix of one can be matched wrongly; the values are tried all the same"},
 	{"RD-13", "nothing: sign-ins that a third party starts are no part of the product; the parameters are ignored"},
-	{"ST-14", "limits of the data plane: 429 for a client that starts sign-ins without end; until then size and time bound what it costs"},
 }
 
 func TestLaterIsExplained(t *testing.T) {
