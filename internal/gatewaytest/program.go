@@ -117,16 +117,27 @@ func (r *Rig) page(body string) {
 	}
 }
 
+// Keep says that a text is to be searched for secrets too, such as what a command has printed or a file holds.
+func (r *Rig) Keep(where, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kept == nil {
+		r.kept = map[string]string{}
+	}
+	r.kept[where] += text
+}
+
 // searchSecrets fails the test if anything secret was told: in the log, in metrics, on a page or by the admin listener.
 func (r *Rig) searchSecrets(t testing.TB) {
 	secrets := r.Issuer.Secrets()
 	r.mu.Lock()
 	maps.Copy(secrets, r.secrets)
-	pages := r.pages.String()
+	pages, kept := r.pages.String(), maps.Clone(r.kept)
 	r.mu.Unlock()
 	maps.Copy(secrets, map[string]string{SessionSecret: "session.secret", AdminToken: "admin.token", Canary: "a canary"})
 	delete(secrets, "")
 	texts := map[string]string{"a page": pages, "the log": r.Log.String()}
+	maps.Copy(texts, kept)
 	if r.Process.Running() {
 		for _, path := range []string{"/metrics", "/readyz?verbose", "/api/status", "/api/sessions"} {
 			texts["the admin listener's "+path] = r.Admin(t, http.MethodGet, path).Text

@@ -118,6 +118,7 @@ type Rig struct {
 	text    string            // the configuration
 	secrets map[string]string // :: value → what it is, of a program
 	pages   strings.Builder   // of a program
+	kept    map[string]string // :: what it is → text to be searched, of a program
 }
 
 // New starts a rig; it ends with the test.
