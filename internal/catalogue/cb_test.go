@@ -324,9 +324,7 @@ func (f *front) http2Client(t *testing.T) *http.Client {
 
 func abortedCallback(t *testing.T, d *doors) {
 	try := func(t *testing.T, w way, later func()) {
-		w.issuer(t, func(i *gatewaytest.Issuer) { // nobody else's grant is revoked with hers
-			i.Person = map[string]any{"sub": "dora00000000", "sid": t.Name(), "email": "dora@example.com", "email_verified": true}
-		})
+		w.newcomer(t)
 		p := w.traveller(t)
 		back := p.leave(t, "/app")
 		rows, calls, revoked := w.Sessions(t), w.tokenCalls(), len(w.Issuer.Revoked())

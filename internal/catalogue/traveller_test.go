@@ -1,11 +1,13 @@
 package catalogue_test
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,5 +209,18 @@ func (f *front) issuer(t *testing.T, change func(*gatewaytest.Issuer)) {
 			i.Person, i.Edit, i.EditAnswer, i.Sign, i.Answer, i.AuthError = maps.Clone(alice), nil, nil, nil, nil, ""
 			i.AuthTime, i.AccessLife = time.Time{}, 0
 		})
+	})
+}
+
+// newcomers counts the people whom newcomer has made.
+var newcomers atomic.Int64
+
+// newcomer lets the issuer sign in somebody, until the end of the test, whom nobody has signed in before: neither
+// sign-outs nor revocations of theirs touch anybody else.
+func (f *front) newcomer(t *testing.T) {
+	t.Helper()
+	n := newcomers.Add(1)
+	f.issuer(t, func(i *gatewaytest.Issuer) {
+		i.Person = map[string]any{"sub": fmt.Sprintf("newcomer%04d", n), "sid": fmt.Sprintf("sid-%04d", n), "email": fmt.Sprintf("newcomer%d@example.com", n), "email_verified": true}
 	})
 }
