@@ -207,6 +207,7 @@ func (f *front) issuer(t *testing.T, change func(*gatewaytest.Issuer)) {
 	t.Cleanup(func() {
 		f.Issuer.Do(func(i *gatewaytest.Issuer) {
 			i.Person, i.Edit, i.EditAnswer, i.Sign, i.Answer, i.AuthError = maps.Clone(alice), nil, nil, nil, nil, ""
+			i.Keys, i.EditDiscovery, i.EditReturn = nil, nil, nil
 			i.AuthTime, i.AccessLife = time.Time{}, 0
 		})
 	})

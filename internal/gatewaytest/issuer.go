@@ -1,12 +1,13 @@
 package gatewaytest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -14,8 +15,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
 // Issuer is a raw OpenID provider with Logto's paths that asks nobody anything and says whatever a test wants: it
@@ -34,8 +33,16 @@ type Issuer struct {
 	EditAnswer func(answer map[string]any)
 	// Rotating gives a new refresh token at every refresh; the one before is worth nothing then.
 	Rotating bool
-	// Sign replaces the signing of an ID token. nil: ES384 with the current key.
+	// Sign replaces the signing of an ID token. nil: with Key.
 	Sign func(claims map[string]any) string
+	// Key signs; at first one for ES384.
+	Key *Key
+	// Keys are what the key set holds. nil: Key.
+	Keys []any
+	// EditDiscovery changes the discovery document before it is sent. nil: none.
+	EditDiscovery func(doc map[string]any)
+	// EditReturn changes what a browser is sent back with from the end of a session. nil: none.
+	EditReturn func(q url.Values)
 	// Answer, if set, takes a request before the issuer does; it returns whether it answered.
 	Answer func(w http.ResponseWriter, r *http.Request) bool
 	// AuthError is sent to the callback in place of a code.
@@ -48,8 +55,6 @@ type Issuer struct {
 	Now func() time.Time
 
 	mu       sync.Mutex
-	key      *ecdsa.PrivateKey
-	kid      string
 	codes    map[string]url.Values // :: code → authorization request
 	calls    map[string]int        // :: path or grant type → requests
 	requests []url.Values          // authorization requests, oldest first
@@ -59,7 +64,10 @@ type Issuer struct {
 }
 
 // NewIssuer starts one on a loopback port; it ends with the test.
-func NewIssuer(t testing.TB) *Issuer {
+func NewIssuer(t testing.TB) *Issuer { return NewTLSIssuer(t, nil) }
+
+// NewTLSIssuer is NewIssuer inside TLS. nil: it is plain.
+func NewTLSIssuer(t testing.TB, config *tls.Config) *Issuer {
 	t.Helper()
 	i := &Issuer{
 		AppID: "app-1", AppSecret: "0123456789abcdefghijABCDEFGHIJ12",
@@ -67,7 +75,13 @@ func NewIssuer(t testing.TB) *Issuer {
 		codes:  map[string]url.Values{}, calls: map[string]int{}, nonce: map[string]string{}, secrets: map[string]string{},
 	}
 	i.Rotate()
-	s := httptest.NewServer(i)
+	s := httptest.NewUnstartedServer(i)
+	if s.TLS = config; config != nil {
+		s.Config.ErrorLog = log.New(io.Discard, "", 0) // that nobody trusts it is the point
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
 	t.Cleanup(s.Close)
 	i.URL = s.URL
 	return i
@@ -103,13 +117,10 @@ func (i *Issuer) Revoked() []string {
 
 // Rotate makes a new signing key; the old one leaves the key set.
 func (i *Issuer) Rotate() {
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
+	key := NewKey("ES384")
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.key, i.kid = key, random()
+	i.Key, i.Keys = key, nil
 }
 
 func (i *Issuer) now() time.Time {
@@ -144,7 +155,11 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/oidc/.well-known/openid-configuration":
 		i.discovery(w)
 	case "/oidc/jwks":
-		reply(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), KeyID: i.kid, Algorithm: "ES384", Use: "sig"}}})
+		keys := i.Keys
+		if keys == nil {
+			keys = []any{i.Key.JWK(nil)}
+		}
+		reply(w, map[string]any{"keys": keys})
 	case "/oidc/auth":
 		i.authorize(w, r)
 	case "/oidc/token":
@@ -154,8 +169,11 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/oidc/token/revocation":
 		i.revocation(w, r)
 	case "/oidc/session/end":
-		back := r.Form.Get("post_logout_redirect_uri") + "?" + url.Values{"state": {r.Form.Get("state")}}.Encode()
-		http.Redirect(w, r, back, http.StatusSeeOther)
+		q := url.Values{"state": {r.Form.Get("state")}}
+		if i.EditReturn != nil {
+			i.EditReturn(q)
+		}
+		http.Redirect(w, r, r.Form.Get("post_logout_redirect_uri")+"?"+q.Encode(), http.StatusSeeOther)
 	default:
 		http.NotFound(w, r)
 	}
@@ -163,13 +181,17 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (i *Issuer) discovery(w http.ResponseWriter) {
 	o := i.URL + "/oidc"
-	reply(w, map[string]any{
+	doc := map[string]any{
 		"issuer": o, "authorization_endpoint": o + "/auth", "token_endpoint": o + "/token", "jwks_uri": o + "/jwks",
 		"userinfo_endpoint": o + "/me", "revocation_endpoint": o + "/token/revocation", "end_session_endpoint": o + "/session/end",
 		"authorization_response_iss_parameter_supported": true, "id_token_signing_alg_values_supported": []string{"ES384"},
 		"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
 		"code_challenge_methods_supported": []string{"S256"}, "backchannel_logout_supported": true, "backchannel_logout_session_supported": true,
-	})
+	}
+	if i.EditDiscovery != nil {
+		i.EditDiscovery(doc)
+	}
+	reply(w, doc)
 }
 
 func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
@@ -270,23 +292,7 @@ func (i *Issuer) sign(claims map[string]any) string {
 	if i.Sign != nil {
 		return i.Sign(claims)
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES384, Key: jose.JSONWebKey{Key: i.key, KeyID: i.kid}}, nil)
-	if err != nil {
-		panic(err)
-	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		panic(err)
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		panic(err)
-	}
-	text, err := signed.CompactSerialize()
-	if err != nil {
-		panic(err)
-	}
-	return text
+	return i.Key.Token(i.Key.Header(nil), claims)
 }
 
 func (i *Issuer) revocation(w http.ResponseWriter, r *http.Request) {

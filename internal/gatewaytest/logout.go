@@ -1,11 +1,6 @@
 package gatewaytest
 
 import (
-	"crypto/ecdsa"
-	"crypto/rand"
-	"crypto/sha512"
-	"encoding/base64"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -20,11 +15,11 @@ const LogoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 const LogoutPath = "/_portero/backchannel-logout"
 
 // LogoutToken is a logout token for the person who is signed in, as Logto makes it. edit changes header and claims
-// before they are signed, with ES384 whatever the header says; nil: it changes nothing.
+// before they are signed, by the issuer's key whatever the header says; nil: it changes nothing.
 func (i *Issuer) LogoutToken(edit func(header, claims map[string]any)) string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	header := map[string]any{"alg": "ES384", "typ": "logout+jwt", "kid": i.kid}
+	header := i.Key.Header(map[string]any{"typ": "logout+jwt"})
 	claims := map[string]any{
 		"iss": i.URL + "/oidc", "aud": i.AppID, "iat": i.now().Unix(), "jti": random(), "sub": i.Person["sub"], "sid": i.Person["sid"],
 		"events": map[string]any{LogoutEvent: map[string]any{}},
@@ -32,26 +27,7 @@ func (i *Issuer) LogoutToken(edit func(header, claims map[string]any)) string {
 	if edit != nil {
 		edit(header, claims)
 	}
-	return signedRaw(i.key, header, claims)
-}
-
-// signedRaw is the compact form of a token with exactly this header.
-func signedRaw(key *ecdsa.PrivateKey, header, claims map[string]any) string {
-	part := func(v any) string {
-		text, err := json.Marshal(v)
-		if err != nil {
-			panic(err)
-		}
-		return base64.RawURLEncoding.EncodeToString(text)
-	}
-	input := part(header) + "." + part(claims)
-	digest := sha512.Sum384([]byte(input))
-	r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
-	if err != nil {
-		panic(err)
-	}
-	signature := append(r.FillBytes(make([]byte, 48)), s.FillBytes(make([]byte, 48))...)
-	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
+	return i.Key.Token(header, claims)
 }
 
 // Logout posts a logout token as Logto does: nobody's cookies, no user agent.
