@@ -51,10 +51,15 @@ func NewChromium(t testing.TB) *Chromium {
 }
 
 // Chromium is NewChromium for a program: it finds its hosts where they listen at this moment, and takes its certificate.
-func (r *Rig) Chromium(t testing.TB) *Chromium {
+// more are other hosts, each as "HOST:PORT ADDRESS".
+func (r *Rig) Chromium(t testing.TB, more ...string) *Chromium {
 	t.Helper()
+	var others string
+	for _, host := range more {
+		others += ", MAP " + host
+	}
 	return newChromium(t, chromedp.IgnoreCertErrors,
-		chromedp.Flag("host-resolver-rules", "MAP "+Host+":443 "+r.Addr+", MAP "+SecondHost+":443 "+r.Addr))
+		chromedp.Flag("host-resolver-rules", "MAP "+Host+":443 "+r.Addr+", MAP "+SecondHost+":443 "+r.Addr+others))
 }
 
 func newChromium(t testing.TB, more ...chromedp.ExecAllocatorOption) *Chromium {
