@@ -46,8 +46,9 @@ type Options struct {
 	CA *x509.CertPool
 	// Prefix begins every key. Empty: "portero:".
 	Prefix string
-	// Log is told what the client has to say about connections, at debug. Nil: nobody.
-	// The client has one logger for the process: that of the last call counts.
+	// Log is told of rows that cannot be read, and at debug what the client has to say
+	// about connections. Nil: nobody. The client has one logger for the process: that of
+	// the last call counts.
 	Log *slog.Logger
 }
 
@@ -58,7 +59,7 @@ func Dial(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(Config{Client: NewClient(u, o.Log), Prefix: o.Prefix}), nil
+	return New(Config{Client: NewClient(u, o.Log), Prefix: o.Prefix, Log: o.Log}), nil
 }
 
 func (o Options) universal() (redis.UniversalOptions, error) {

@@ -33,6 +33,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -51,12 +52,15 @@ type Config struct {
 	Client redis.UniversalClient
 	// Prefix begins every key. Empty: "portero:".
 	Prefix string
+	// Log is told of rows that cannot be read. Nil: nobody.
+	Log *slog.Logger
 }
 
 // Store is a session.Store in Redis. It is safe for concurrent use.
 type Store struct {
 	client redis.UniversalClient
 	prefix string
+	log    *slog.Logger
 	closed atomic.Bool
 	// standby says why the log could not be read last time, where the server is a
 	// replica, or a master that may have been cut off: elsewhere more may have ended, so
@@ -71,7 +75,10 @@ var (
 
 // New makes a store. Nothing is asked of the server before the first operation.
 func New(c Config) *Store {
-	s := &Store{client: c.Client, prefix: c.Prefix}
+	s := &Store{client: c.Client, prefix: c.Prefix, log: c.Log}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
 	if s.prefix == "" {
 		s.prefix = defaultPrefix
 	}
@@ -189,6 +196,10 @@ func (s *Store) Get(ctx context.Context, key string) (session.Row, bool, error) 
 		return session.Row{}, false, fmt.Errorf("reading session: %w", err)
 	}
 	row, state := decode(reply)
+	if state == unreadable {
+		s.log.WarnContext(ctx, "a row in Redis is damaged, or a newer version has written it; it is left alone, and that session is none",
+			"row", s.key(rowKind, key))
+	}
 	if state != readable {
 		return session.Row{}, false, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -122,7 +123,11 @@ func TestRowsThatCannotBeRead(t *testing.T) {
 			t.Parallel()
 			ctx, clock := t.Context(), storetest.NewClock()
 			mini := newMini(t, clock)
-			s := open(t, redis.UniversalOptions{Addrs: []string{mini.Addr()}}, "")
+			var log strings.Builder
+			s := redisstore.New(redisstore.Config{
+				Client: redisstore.NewClient(redis.UniversalOptions{Addrs: []string{mini.Addr()}}, nil), Log: slog.New(slog.NewTextHandler(&log, nil)),
+			})
+			t.Cleanup(func() { s.Close() })
 			create(t, s, row("key", clock))
 			key := rowKey(t, mini)
 			value, err := mini.Get(key)
@@ -143,6 +148,9 @@ func TestRowsThatCannotBeRead(t *testing.T) {
 			}
 			if got, found, err := s.Get(ctx, "other"); found || err != nil {
 				t.Errorf("Get of another = %+v, %t, %v; want absent", got, found, err)
+			}
+			if got := log.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, key) {
+				t.Errorf("got the log %q, want one line with %s", got, key)
 			}
 			for _, filter := range []session.Filter{{}, {Subject: "ann"}, {SID: "s"}} {
 				if rows, _, err := s.List(ctx, filter, "", 10); len(rows) != 0 || err != nil {
