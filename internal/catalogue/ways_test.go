@@ -12,6 +12,7 @@ import (
 type doors struct {
 	t          *testing.T // of the family
 	tls, plain *front
+	pair       *nodes
 }
 
 // TLS is the one that speaks TLS, HTTP/1.1 and HTTP/2.

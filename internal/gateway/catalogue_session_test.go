@@ -1,22 +1,17 @@
 package gateway_test
 
 import (
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"portero/internal/gatewaytest"
-	"portero/internal/session"
 )
 
-// The cases of the catalogue about sessions (SE) and signing out (SO), by id.
+// The cases of the catalogue about signing out (SO), by id.
 
 // wantDenied fails the test unless the browser has no session any more, and the application sees nothing of the request.
 func wantDenied(t testing.TB, rig *gatewaytest.Rig, b *gatewaytest.Browser) {
@@ -28,248 +23,26 @@ func wantDenied(t testing.TB, rig *gatewaytest.Rig, b *gatewaytest.Browser) {
 	}
 }
 
-func TestCatalogueSessions(t *testing.T) {
+// What strangers do is not written down; of a sign-in two things are.
+func TestAnonymousVisitsWriteNothing(t *testing.T) {
 	t.Parallel()
 	chosen := strings.Repeat("A", 43)
-	for _, tt := range []struct {
-		id    string
-		check func(t *testing.T)
-	}{
-		{"SE-01 fixation by unknown id", func(t *testing.T) {
-			rig := gatewaytest.New(t, nil)
-			b := rig.Browser(t)
-			b.SetCookie("localhost", rig.Cookie(), chosen)
-			signIn(t, b, rig.URL+"/")
-			if b.Cookies("localhost")[rig.Cookie()] == chosen {
-				t.Error("the id was taken over")
-			}
-			c := rig.Browser(t)
-			c.SetCookie("localhost", rig.Cookie(), chosen)
-			wantDenied(t, rig, c)
-		}},
-		{"SE-02 fixation by a known id", func(t *testing.T) {
-			rig := gatewaytest.New(t, nil)
-			attacker := rig.SignedIn(t, "/")
-			known := attacker.Cookies("localhost")[rig.Cookie()]
-			rig.Issuer.Do(func(i *gatewaytest.Issuer) { i.Person = map[string]any{"sub": "bob", "sid": "sid-2"} })
-			victim := rig.Browser(t)
-			victim.SetCookie("localhost", rig.Cookie(), known)
-			victim.Follow(victim.Get(rig.URL + "/sign-in?fresh=1"))
-			if victim.Cookies("localhost")[rig.Cookie()] == known {
-				t.Error("the id was kept")
-			}
-			wantDenied(t, rig, attacker)
-		}},
-		{"SE-03 sign-ins that race", func(t *testing.T) {
-			rig := gatewaytest.New(t, nil)
-			b := rig.Browser(t)
-			var backs []string
-			for i := range 5 {
-				backs = append(backs, atLogto(t, rig, b, fmt.Sprintf("%s/%d", rig.URL, i)))
-			}
-			var wg sync.WaitGroup
-			for i, back := range backs {
-				wg.Go(func() { wantRedirect(t, b.Get(back), fmt.Sprintf("%s/%d", rig.URL, i)) })
-			}
-			wg.Wait()
-			if r := b.Get(rig.URL + "/"); r.StatusCode != http.StatusOK {
-				t.Errorf("afterwards: got %s, want 200", r.Status)
-			}
-		}},
-		{"SE-04 unreadable session", func(t *testing.T) {
-			for _, body := range []string{"", "x", "{}", `{"Subject":"root"}`, strings.Repeat("\x00", 500), "\x01\x02\x03"} {
-				rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
-				b := rig.SignedIn(t, "/")
-				store.bendWith(func(r session.Row) session.Row { r.Body = []byte(body); r.Version++; return r })
-				r := b.Get(rig.URL + "/")
-				wantToLogto(t, rig, r)
-				if c := setCookies(r)[rig.Cookie()]; c == nil || c.MaxAge >= 0 {
-					t.Error("the browser keeps the cookie")
-				}
-				if !strings.Contains(rig.Log.String(), "unreadable") {
-					t.Error("the log says nothing")
-				}
-			}
-		}},
-		{"SE-05 hostile store content", func(t *testing.T) {
-			for _, body := range []string{strings.Repeat("[", 100000), strings.Repeat("a", 10<<20)} {
-				rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
-				b := rig.SignedIn(t, "/")
-				store.bendWith(func(r session.Row) session.Row { r.Body = []byte(body); r.Version += 1 << 60; return r })
-				wantDenied(t, rig, b)
-			}
-		}},
-		{"SE-06 another's row for a key", func(t *testing.T) {
-			rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
-			alice := rig.SignedIn(t, "/")
-			rig.Issuer.Do(func(i *gatewaytest.Issuer) {
-				i.Person = map[string]any{"sub": "bob", "email": "bob@example.com", "email_verified": true, "sid": "sid-2"}
-			})
-			rig.SignedIn(t, "/")
-			bob, found, err := store.Store.Get(t.Context(), store.lastKey)
-			if err != nil || !found {
-				t.Fatalf("Bob's row: %t %v", found, err)
-			}
-			store.bendWith(func(session.Row) session.Row { return bob })
-			wantDenied(t, rig, alice)
-			store.bendWith(func(r session.Row) session.Row { r.Body = bob.Body; return r })
-			wantDenied(t, rig, alice)
-		}},
-		{"SE-07 idle and absolute end", func(t *testing.T) {
-			rig, _ := storeRig(t, gatewaytest.Options{Session: "store: memory, lifetime: 3h, idle_timeout: 30m"})
-			b := rig.SignedIn(t, "/")
-			for range 8 { // in use all the time
-				rig.Clock.Add(20 * time.Minute)
-				if r := b.Get(rig.URL + "/"); r.StatusCode != http.StatusOK {
-					t.Fatalf("in use: got %s, want 200", r.Status)
-				}
-			}
-			rig.Clock.Add(20*time.Minute - time.Second)
-			if r := b.Get(rig.URL + "/"); r.StatusCode != http.StatusOK {
-				t.Errorf("a second before the end: got %s, want 200", r.Status)
-			}
-			rig.Clock.Add(time.Second)
-			wantDenied(t, rig, b)
-		}},
-		{"SE-08 hostile ids", func(t *testing.T) {
-			rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
-			asked := 0
-			store.bendWith(func(r session.Row) session.Row { asked++; return r })
-			for _, id := range []string{"%n%s", "../../x", "*", "\\r\\nFLUSHALL", strings.Repeat("a", 8<<10), "ñandú", chosen[:42], chosen + "A", chosen[:42] + "+", "x\ty"} {
-				r := rig.Raw(t, "GET / HTTP/1.1\r\nHost: "+strings.TrimPrefix(rig.URL, "http://")+"\r\nCookie: "+rig.Cookie()+"="+id+"\r\nSec-Fetch-Mode: cors\r\n\r\n")
-				if r.Status != http.StatusUnauthorized {
-					t.Errorf("%.20q: got %s, want 401", id, r)
-				}
-			}
-			if asked != 0 || store.writes() != 0 {
-				t.Errorf("the store was asked %d times and written %d times", asked, store.writes())
-			}
-		}},
-		{"SE-09 resurrection by a slow answer", func(t *testing.T) {
-			rig, _ := storeRig(t, gatewaytest.Options{Session: "store: memory"})
-			b := rig.SignedIn(t, "/")
-			old := twin(t, rig, b)
-			reached, release := make(chan struct{}), make(chan struct{})
-			rig.Upstream.Answer = func(string) string {
-				close(reached)
-				<-release
-				return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
-			}
-			rig.Clock.Add(2 * time.Minute) // a touch is due
-			c := rig.Dial(t)
-			c.Send("GET /slow HTTP/1.1\r\nHost: " + strings.TrimPrefix(rig.URL, "http://") + "\r\nCookie: " + rig.Cookie() + "=" + old.Cookies("localhost")[rig.Cookie()] + "\r\n\r\n")
-			<-reached
-			b.Post(rig.URL+"/sign-out", nil)
-			close(release)
-			c.Answer("GET")
-			wantDenied(t, rig, old)
-			if got := sessionRows(t, rig); got != 0 {
-				t.Errorf("rows: got %d, want 0", got)
-			}
-		}},
-		{"SE-10 resurrection by a WebSocket", func(t *testing.T) {
-			rig, _ := storeRig(t, gatewaytest.Options{Session: "store: memory"})
-			b := rig.SignedIn(t, "/")
-			old := twin(t, rig, b)
-			rig.Upstream.Answer = func(string) string {
-				return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-			}
-			c := rig.Dial(t)
-			c.Send("GET /ws HTTP/1.1\r\nHost: " + strings.TrimPrefix(rig.URL, "http://") + "\r\nOrigin: " + rig.URL + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: " + rig.Cookie() + "=" + old.Cookies("localhost")[rig.Cookie()] + "\r\n\r\n")
-			if got := c.Answer("GET"); got.Status != http.StatusSwitchingProtocols {
-				t.Fatalf("opening the socket: got %s", got)
-			}
-			b.Post(rig.URL+"/sign-out", nil)
-			began := time.Now()
-			if _, err := io.Copy(io.Discard, c); err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Error("the socket is still open")
-			}
-			if took := time.Since(began); took > 2*time.Second {
-				t.Errorf("the socket was closed after %s, want two seconds at most", took)
-			}
-			c.Close()
-			wantDenied(t, rig, old)
-		}},
-		{"SE-11 resurrection by a refresh", func(t *testing.T) {
-			rig, _ := storeRig(t, gatewaytest.Options{Session: "store: memory"})
-			b := rig.SignedIn(t, "/")
-			old := twin(t, rig, b)
-			reached, release := make(chan struct{}), make(chan struct{})
-			rig.Issuer.Do(func(i *gatewaytest.Issuer) {
-				i.Answer = func(_ http.ResponseWriter, r *http.Request) bool {
-					if r.Form.Get("grant_type") == "refresh_token" {
-						close(reached)
-						<-release
-					}
-					return false
-				}
-			})
-			rig.Clock.Add(time.Hour)
-			done := make(chan *gatewaytest.Response)
-			go func() { done <- old.Get(rig.URL + "/") }()
-			<-reached
-			b.Post(rig.URL+"/sign-out", nil)
-			close(release)
-			if r := <-done; r.StatusCode != http.StatusFound {
-				t.Errorf("the request that refreshed: got %s, want 302", r.Status)
-			}
-			wantDenied(t, rig, old)
-			if got := sessionRows(t, rig); got != 0 {
-				t.Errorf("rows: got %d, want 0", got)
-			}
-			eventually(t, "the refresh token is revoked", func() bool { return len(rig.Issuer.Revoked()) > 0 })
-		}},
-		{"SE-12 the store cannot write", func(t *testing.T) {
-			rig, store := storeRig(t, gatewaytest.Options{})
-			b := rig.SignedIn(t, "/")
-			store.forgets.Store(true)
-			rig.Clock.Add(2 * time.Minute)
-			for range 2 {
-				if r := b.Get(rig.URL + "/"); r.StatusCode != http.StatusOK || r.Text != "<!doctype html><title>app</title>the application" {
-					t.Errorf("got %s with %q, want the application's answer and nothing else", r.Status, r.Text)
-				}
-			}
-		}},
-		{"SE-13 a hundred requests at once", func(t *testing.T) {
-			rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
-			b := rig.SignedIn(t, "/")
-			rig.Clock.Add(2 * time.Minute)
-			before := store.writes()
-			var wg sync.WaitGroup
-			for range 100 {
-				wg.Go(func() {
-					if r := b.Get(rig.URL + "/"); r.StatusCode != http.StatusOK {
-						t.Errorf("got %s, want 200", r.Status)
-					}
-				})
-			}
-			wg.Wait()
-			if got := store.writes() - before; got != 1 {
-				t.Errorf("writes: got %d, want 1", got)
-			}
-		}},
-		{"anonymous requests write nothing", func(t *testing.T) {
-			rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
-			b := rig.Browser(t)
-			back := atLogto(t, rig, b, rig.URL+"/")
-			stranger := rig.Browser(t)
-			for _, path := range []string{"/", "/public", "/optional", "/closed", "/sign-in", "/sign-out", "/_portero/", "/_portero/session", "/_portero/continue",
-				"/_portero/signed-out", "/callback?code=a&state=b", strings.TrimPrefix(back, rig.URL)} {
-				stranger.SetCookie("localhost", rig.Cookie(), chosen)
-				stranger.Get(rig.URL + path)
-			}
-			stranger.Post(rig.URL+"/sign-out", nil)
-			if got := store.writes(); got != 0 {
-				t.Errorf("writes: got %d, want 0", got)
-			}
-			b.Get(back)
-			if got := store.writes(); got != 2 || store.consumes.Load() != 1 || store.creates.Load() != 1 {
-				t.Errorf("writes of a sign-in: got %d, want the mark and the session", got)
-			}
-		}},
-	} {
-		t.Run(tt.id, func(t *testing.T) { t.Parallel(); tt.check(t) })
+	rig, store := storeRig(t, gatewaytest.Options{Session: "store: memory"})
+	b := rig.Browser(t)
+	back := atLogto(t, rig, b, rig.URL+"/")
+	stranger := rig.Browser(t)
+	for _, path := range []string{"/", "/public", "/optional", "/closed", "/sign-in", "/sign-out", "/_portero/", "/_portero/session", "/_portero/continue",
+		"/_portero/signed-out", "/callback?code=a&state=b", strings.TrimPrefix(back, rig.URL)} {
+		stranger.SetCookie("localhost", rig.Cookie(), chosen)
+		stranger.Get(rig.URL + path)
+	}
+	stranger.Post(rig.URL+"/sign-out", nil)
+	if got := store.writes(); got != 0 {
+		t.Errorf("writes: got %d, want 0", got)
+	}
+	b.Get(back)
+	if got := store.writes(); got != 2 || store.consumes.Load() != 1 || store.creates.Load() != 1 {
+		t.Errorf("writes of a sign-in: got %d, want the mark and the session", got)
 	}
 }
 

@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,17 +13,13 @@ import (
 	"portero/internal/session/memstore"
 )
 
-// watchedStore is a session store that counts what is asked to be written, fails or hangs when a test wants it to, and
-// can hand out other rows than it holds. Its zero value does none of that to Store.
+// watchedStore is a session store that counts what is asked to be written, and fails or hangs when a test wants it to.
+// Its zero value does none of that to Store.
 type watchedStore struct {
 	session.Store
 	creates, touches, deletes, consumes, updates, marks, leases atomic.Int64
 
 	fails, hangs, forgets atomic.Bool // forgets: writing fails, reading works
-
-	mu      sync.Mutex
-	bend    func(session.Row) session.Row // nil: rows are as they are
-	lastKey string                        // of the row that was created last
 }
 
 // storeRig is a rig with a clock over such a store.
@@ -39,12 +34,6 @@ func storeRig(t testing.TB, o gatewaytest.Options) (*gatewaytest.Rig, *watchedSt
 // writes counts everything that was to change the store.
 func (s *watchedStore) writes() int64 {
 	return s.creates.Load() + s.touches.Load() + s.deletes.Load() + s.consumes.Load() + s.updates.Load() + s.marks.Load() + s.leases.Load()
-}
-
-func (s *watchedStore) bendWith(f func(session.Row) session.Row) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bend = f
 }
 
 var errDisk = errors.New("canary-disk-detail")
@@ -75,9 +64,6 @@ func (s *watchedStore) Create(ctx context.Context, row session.Row) error {
 	if err := s.writing(ctx, &s.creates); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.lastKey = row.Key
-	s.mu.Unlock()
 	return s.Store.Create(ctx, row)
 }
 
@@ -85,13 +71,7 @@ func (s *watchedStore) Get(ctx context.Context, key string) (session.Row, bool, 
 	if err := s.reading(ctx); err != nil {
 		return session.Row{}, false, err
 	}
-	row, found, err := s.Store.Get(ctx, key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if found && s.bend != nil {
-		row = s.bend(row)
-	}
-	return row, found, err
+	return s.Store.Get(ctx, key)
 }
 
 func (s *watchedStore) Update(ctx context.Context, row session.Row, was uint64) (bool, error) {
