@@ -10,9 +10,9 @@ import (
 
 // doors are the gateways that the attacks of one family share, one behind the other: inside TLS, and plain.
 type doors struct {
-	t          *testing.T // of the family
-	tls, plain *front
-	pair       *nodes
+	t                 *testing.T // of the family
+	tls, plain, loose *front
+	pair              *nodes
 }
 
 // TLS is the one that speaks TLS, HTTP/1.1 and HTTP/2.
@@ -29,6 +29,14 @@ func (d *doors) Plain() *front {
 		d.plain = newFront(d.t, gatewaytest.Options{})
 	}
 	return d.plain
+}
+
+// Loose is TLS with `paths: by-route` on every route.
+func (d *doors) Loose() *front {
+	if d.loose == nil {
+		d.loose = newFront(d.t, gatewaytest.Options{TLS: true, Routes: strings.ReplaceAll(routes, "PATHS", "paths: by-route")})
+	}
+	return d.loose
 }
 
 // way is a way in: a protocol, and whether one is signed in.

@@ -123,19 +123,19 @@ func (p *Process) Command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Start runs `serve` and waits until it listens. It fails the test, and goes on, if it does not.
-func (p *Process) Start() {
+// Start runs `serve` and waits until it listens. If it does not, the test fails, and goes on with false.
+func (p *Process) Start() bool {
 	p.t.Helper()
 	cmd := p.Command("serve", "--config", p.File("portero.yaml"))
 	cmd.Stderr, cmd.SysProcAttr = &p.Log, dieWithParent()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		p.t.Error(err)
-		return
+		return false
 	}
 	if err := cmd.Start(); err != nil {
 		p.t.Error(err)
-		return
+		return false
 	}
 	ended, listening := make(chan struct{}), make(chan [2]string, 1)
 	p.mu.Lock()
@@ -156,11 +156,13 @@ func (p *Process) Start() {
 		p.mu.Lock()
 		p.public, p.admin = at[0], at[1]
 		p.mu.Unlock()
+		return true
 	case <-ended:
 		p.t.Errorf("%s does not start:\n%s", p, p.Log.String())
 	case <-time.After(startTimeout):
 		p.t.Errorf("%s does not say that it listens:\n%s", p, p.Log.String())
 	}
+	return false
 }
 
 // announced reads what a process says about itself, to its end, and sends on where it listens.

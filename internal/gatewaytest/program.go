@@ -39,8 +39,7 @@ func (r *Rig) startProgram(t testing.TB, o *Options) {
 
 func (r *Rig) startProcess(t testing.TB) {
 	t.Helper()
-	r.Process.Start()
-	if t.Failed() {
+	if !r.Process.Start() {
 		t.FailNow()
 	}
 	r.Addr, _ = r.Process.Addresses()
@@ -143,15 +142,16 @@ func (r *Rig) searchSecrets(t testing.TB) {
 			texts["the admin listener's "+path] = r.Admin(t, http.MethodGet, path).Text
 		}
 	}
+	forms := map[string]string{} // :: secret, also as it stands in a query → what it is
+	for value, what := range secrets {
+		forms[value], forms[url.QueryEscape(value)] = what, what
+	}
+	sought := newNeedles(slices.Collect(maps.Keys(forms)))
 	for _, where := range slices.Sorted(maps.Keys(texts)) {
-		for value, what := range secrets {
-			for _, form := range []string{value, url.QueryEscape(value)} {
-				if at := strings.Index(texts[where], form); at >= 0 {
-					t.Errorf("%s has the %s: …%q…", where, what, texts[where][max(0, at-100):min(len(texts[where]), at+len(form)+100)])
-					break
-				}
-			}
-		}
+		text := texts[where]
+		sought.in(text, func(form string, at int) {
+			t.Errorf("%s has the %s: …%q…", where, forms[form], text[max(0, at-100):min(len(text), at+len(form)+100)])
+		})
 	}
 }
 
