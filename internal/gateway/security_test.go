@@ -9,14 +9,12 @@ import (
 )
 
 // The cases of this file's siblings are attacks on gateways like this one, each under the id it has in the catalogue of
-// them: RD redirects, PA paths, XS pages, DN answers to those who are not let in.
+// them: PA paths, XS pages, DN answers to those who are not let in.
 
 // later names the cases, or halves of cases, that are about parts of the product which are not there yet.
 var later = []struct{ id, brings string }{
 	{"PA-20", "forward-auth: X-Forwarded-Uri from a peer outside trusted_proxies"},
 	{"PA-23", "forward-auth: a malformed or missing X-Forwarded-Uri"},
-	{"RD-12", "nothing: there is no list of hosts to return to, so no suffix of one can be matched wrongly; the values are tried all the same"},
-	{"RD-13", "nothing: sign-ins that a third party starts are no part of the product; the parameters are ignored"},
 }
 
 func TestLaterIsExplained(t *testing.T) {
