@@ -107,6 +107,7 @@ func (g *generation) healthz(w http.ResponseWriter, r *http.Request) error {
 	}
 	leaveUnread(w, r)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodGet {

@@ -273,6 +273,8 @@ func TestUnknownHosts(t *testing.T) {
 		}
 		if got := b.Do(r); got.StatusCode != http.StatusOK || got.Text != "ok\n" || len(got.Cookies()) != 0 {
 			t.Errorf("healthz at %q: got %s %q", host, got.Status, got.Text)
+		} else if sniff := got.Header.Get("X-Content-Type-Options"); sniff != "nosniff" {
+			t.Errorf("X-Content-Type-Options of healthz: got %q, want nosniff", sniff)
 		}
 	}
 	if strings.Contains(rig.Log.String(), "healthz") {
