@@ -7,8 +7,43 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/net/html"
+
 	"portero/internal/gatewaytest"
 )
+
+// deadRoute has nobody behind it.
+const deadRoute = `  - {name: dead, path: /dead, access: public, upstreams: [{url: "http://127.0.0.1:1"}]}
+`
+
+// clean fails when a page has anything that runs, or an address that is none of ours, of our issuer or of a mail program.
+func (f *front) clean(t *testing.T, text string) {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range root.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		switch n.Data {
+		case "script", "iframe", "object", "embed", "base", "svg", "math", "template":
+			t.Errorf("the page has a %s element", n.Data)
+		}
+		for _, a := range n.Attr {
+			value := strings.ToLower(strings.TrimSpace(a.Val))
+			switch {
+			case strings.HasPrefix(a.Key, "on"), a.Key == "style", a.Key == "srcdoc":
+				t.Errorf("the page has %s=%q on a %s", a.Key, a.Val, n.Data)
+			case strings.HasPrefix(value, "javascript:"), strings.HasPrefix(value, "data:"), strings.HasPrefix(value, "vbscript:"):
+				t.Errorf("the page has %s=%q", a.Key, a.Val)
+			case a.Key == "http-equiv":
+				t.Errorf("the page has a meta http-equiv %q", a.Val)
+			}
+		}
+	}
+}
 
 // calm fails when something inside the gateway broke off, or a status that no case explains was given.
 func (f *front) calm(t *testing.T) {
