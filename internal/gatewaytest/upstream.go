@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Upstream is a raw application: it keeps the exact head of every request that reaches it, and answers with a page.
+// Upstream is a raw application: it keeps every byte that reaches it, by connection, and answers with a page.
 type Upstream struct {
 	URL string
 
@@ -21,10 +21,23 @@ type Upstream struct {
 	listener net.Listener
 	mu       sync.Mutex
 	heads    []string
-	bytes    bytes.Buffer
+	streams  []*stream // in the order of their first bytes
+	kept     int       // bytes in streams
 	hangUp   bool
+	take     Taker
 	conns    map[net.Conn]bool
 	wait     sync.WaitGroup
+}
+
+// Taker serves one request instead of the upstream: it has the head, and reads the body from r and writes the answer to c
+// by itself. The connection goes on if it returns true, which it may do only when all of the body has been read.
+type Taker func(head string, r *bufio.Reader, c net.Conn) bool
+
+// stream is what came over one connection since the last Forget.
+type stream struct {
+	upstream *Upstream
+	bytes    bytes.Buffer
+	listed   bool // in Upstream.streams
 }
 
 // NewUpstream starts one on a loopback port; it ends with the test.
@@ -56,6 +69,13 @@ func (u *Upstream) Say(answer func(request string) string, hangUp bool) {
 	u.Answer, u.hangUp = answer, hangUp
 }
 
+// Take lets somebody else serve the requests that come from now on. nil: Answer, as before.
+func (u *Upstream) Take(take Taker) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.take = take
+}
+
 // Requests are the heads so far, from request line to the last header, oldest first.
 func (u *Upstream) Requests() []string {
 	u.mu.Lock()
@@ -72,30 +92,51 @@ func (u *Upstream) Last() string {
 	return all[len(all)-1]
 }
 
-// Bytes is everything that came since the last Forget, heads and bodies, over all connections.
-func (u *Upstream) Bytes() string {
+// Bytes is everything that came since the last Forget, heads and bodies, one connection behind the other.
+func (u *Upstream) Bytes() string { return strings.Join(u.Connections(), "") }
+
+// Connections is what came since the last Forget by connection, in the order in which they brought their first bytes.
+func (u *Upstream) Connections() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.bytes.String()
+	var out []string
+	for _, s := range u.streams {
+		out = append(out, s.bytes.String())
+	}
+	return out
+}
+
+// Open is how many connections there are at this moment, idle ones included.
+func (u *Upstream) Open() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.conns)
 }
 
 // Forget drops what was kept.
 func (u *Upstream) Forget() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.heads = nil
-	u.bytes.Reset()
+	for _, s := range u.streams {
+		s.bytes, s.listed = bytes.Buffer{}, false
+	}
+	u.heads, u.streams, u.kept = nil, nil, 0
 }
 
-// mostBytes bounds what Bytes keeps: bodies of tests that are about size are not of interest.
+// mostBytes bounds what is kept: bodies of tests that are about size are not of interest.
 const mostBytes = 4 << 20
 
 // Write keeps what a connection brings.
-func (u *Upstream) Write(p []byte) (int, error) {
+func (s *stream) Write(p []byte) (int, error) {
+	u := s.upstream
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.bytes.Len() < mostBytes {
-		u.bytes.Write(p)
+	if !s.listed {
+		s.listed, u.streams = true, append(u.streams, s)
+	}
+	if u.kept < mostBytes {
+		s.bytes.Write(p)
+		u.kept += len(p)
 	}
 	return len(p), nil
 }
@@ -132,7 +173,7 @@ func (u *Upstream) accept() {
 }
 
 func (u *Upstream) serve(c net.Conn) {
-	r := bufio.NewReader(io.TeeReader(c, u))
+	r := bufio.NewReader(io.TeeReader(c, &stream{upstream: u}))
 	for {
 		var head bytes.Buffer
 		for {
@@ -146,6 +187,18 @@ func (u *Upstream) serve(c net.Conn) {
 			head.WriteString(line)
 		}
 		text := head.String()
+		u.mu.Lock()
+		take := u.take
+		if take != nil {
+			u.heads = append(u.heads, text)
+		}
+		u.mu.Unlock()
+		if take != nil {
+			if !take(text, r, c) {
+				return
+			}
+			continue
+		}
 		if err := skipBody(r, text); err != nil {
 			return
 		}
