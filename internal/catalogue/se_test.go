@@ -160,7 +160,7 @@ func sessionEnds(t *testing.T, _ *doors) {
 				}
 			}
 			clock.Add(most + time.Second)
-			if idle.in(t) || idle.in(t) {
+			if idle.in(t) {
 				t.Error("at the idle end: it is good")
 			}
 
