@@ -13,8 +13,9 @@
 // # Readings
 //
 // The path an upstream acts on is not always the path it was sent: one decodes twice, one drops ;parameters, one
-// merges slashes or takes backslashes for slashes. Match compares the route of each such reading. If two readings
-// select different routes the request is refused; so nobody gains by a spelling, whatever the upstream makes of it.
+// merges slashes or takes backslashes for slashes, one reads a host behind two of them. Match compares the route of
+// each such reading. If two readings select different routes the request is refused; so nobody gains by a spelling,
+// whatever the upstream makes of it.
 // Under `paths: strict` a path that invites such readings is refused even when they agree.
 //
 // Invariants: the bytes that were decided on are the bytes that are forwarded: Forward returns Raw, or a tail of it

@@ -54,6 +54,17 @@ func decodeTwice(raw string) (string, bool) {
 	return path.Clean("/" + strings.Join(segments, "/")), true
 }
 
+// decodeReference resolves the target against a base, as `new URL(req.url, base)` does in Node: what follows two
+// slashes is a host, and backslashes are slashes.
+func decodeReference(raw string) (string, bool) {
+	raw = strings.ReplaceAll(raw, `\`, "/")
+	if strings.HasPrefix(raw, "//") {
+		_, raw, _ = strings.Cut(strings.TrimLeft(raw, "/"), "/")
+	}
+	p, err := url.PathUnescape(raw)
+	return path.Clean("/" + p), err == nil
+}
+
 // protectedPath is the reference for siteRoutes: what may be read without signing in.
 func protectedPath(p string) bool {
 	public := p == "/health" || p == "/public" || strings.HasPrefix(p, "/public/") && p != "/public/admin"
@@ -107,7 +118,7 @@ func checkPublic(t *testing.T, tables map[string]*route.Table, requestURI string
 	if err != nil {
 		return false
 	}
-	decoders := map[string]func(string) (string, bool){"go": decodeGo, "servlet": decodeServlet, "twice": decodeTwice}
+	decoders := map[string]func(string) (string, bool){"go": decodeGo, "servlet": decodeServlet, "twice": decodeTwice, "reference": decodeReference}
 	for mode, table := range tables {
 		r, err := table.Match(host, "GET", target)
 		if err != nil {

@@ -12,8 +12,8 @@ const (
 )
 
 // readings returns what upstreams may take the path for: as received, decoded once or twice, and after any of those
-// also with parameters removed, backslashes as slashes, slashes merged, or cut at an encoded ? or #, in every
-// order. The first one is Path. Dot segments are resolved in none, because ok is false when any of them has one, or
+// also with parameters removed, backslashes as slashes, slashes merged, two slashes at the start as the start of an
+// authority, or cut at an encoded ? or #, in every order. The first one is Path. Dot segments are resolved in none, because ok is false when any of them has one, or
 // when there are too many.
 func (t Target) readings() (paths []string, ok bool) {
 	type reading struct {
@@ -43,6 +43,7 @@ func (t Target) readings() (paths []string, ok bool) {
 		add(dropParameters(r.path), r.decoded)
 		add(strings.ReplaceAll(r.path, `\`, "/"), r.decoded)
 		add(mergeSlashes(r.path), r.decoded)
+		add(dropAuthority(r.path), r.decoded)
 		if cut := strings.IndexAny(r.path, "?#"); cut >= 0 {
 			add(r.path[:cut], r.decoded)
 		}
@@ -93,4 +94,18 @@ func mergeSlashes(s string) string {
 		b = append(b, s[i])
 	}
 	return string(b)
+}
+
+// dropAuthority is the path of a reference that begins with two slashes: its first segment names a host for whoever
+// resolves it as a URL, as `new URL(req.url, base)` does in Node and parse_url in PHP. However many slashes there are,
+// browsers take them for two.
+func dropAuthority(s string) string {
+	if !strings.HasPrefix(s, "//") {
+		return s
+	}
+	s = strings.TrimLeft(s, "/")
+	if i := strings.IndexByte(s, '/'); i >= 0 {
+		return s[i:]
+	}
+	return "/"
 }
