@@ -9,22 +9,7 @@ import (
 )
 
 // The cases of this file's siblings are attacks on gateways like this one, each under the id it has in the catalogue of
-// them: PA paths, XS pages, DN answers to those who are not let in.
-
-// later names the cases, or halves of cases, that are about parts of the product which are not there yet.
-var later = []struct{ id, brings string }{
-	{"PA-20", "forward-auth: X-Forwarded-Uri from a peer outside trusted_proxies"},
-	{"PA-23", "forward-auth: a malformed or missing X-Forwarded-Uri"},
-}
-
-func TestLaterIsExplained(t *testing.T) {
-	t.Parallel()
-	for _, l := range later {
-		if l.id == "" || l.brings == "" {
-			t.Errorf("%+v: want an id and what brings it", l)
-		}
-	}
-}
+// them: XS pages, DN answers to those who are not let in.
 
 // catalogueRoutes are the routes that the catalogue speaks of. PATHS stands for a setting that all of them have.
 const catalogueRoutes = `
