@@ -34,7 +34,7 @@ func (p *Proxy) receive(res *http.Response) error {
 	}
 	p.relocate(h, "Location", x)
 	p.relocate(h, "Content-Location", x)
-	if p.cfg.ProtectCache {
+	if p.cfg.ProtectCache && len(x.w.own["Cache-Control"]) == 0 {
 		protectCache(res)
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
@@ -201,41 +201,55 @@ func (p *Proxy) relocate(h http.Header, name string, x *exchange) {
 }
 
 // protectCache keeps an answer that was made for one person out of caches that
-// many share (RFC 9111, section 5.2.2): what allows them is replaced, and a page
-// that says nothing is not kept at all.
+// many share (RFC 9111, section 5.2.2): it becomes private, unless it says so
+// itself or is not kept at all. One that says nothing is kept by many of them all
+// the same; a page that says nothing is not even kept by the browser.
 func protectCache(res *http.Response) {
 	h := res.Header
+	for name := range h {
+		if isTargeted(name) {
+			delete(h, name)
+		}
+	}
 	lines := h["Cache-Control"]
 	if len(lines) == 0 {
-		if isPage(res) {
+		switch {
+		case isPage(res):
 			h["Cache-Control"] = []string{"private, no-store"}
+		case res.StatusCode != http.StatusNotModified && res.StatusCode != http.StatusSwitchingProtocols:
+			h["Cache-Control"] = []string{"private"}
 		}
 		return
 	}
-	shared := false
+	kept, shared, protected := []string{"private"}, false, false
 	for _, line := range lines {
-		for rest := line; rest != ""; {
+		for line != "" {
 			var d string
-			d, rest = cutElement(rest)
-			shared = shared || allowsShared(d)
+			d, line = cutElement(line)
+			switch d = strings.Trim(d, " \t"); {
+			case allowsShared(d):
+				shared = true
+			case strings.EqualFold(d, "private"):
+				protected = true
+			case d != "":
+				protected = protected || strings.EqualFold(d, "no-store")
+				kept = append(kept, d)
+			}
 		}
 	}
-	if !shared {
-		return
+	if shared || !protected {
+		h["Cache-Control"] = []string{strings.Join(kept, ", ")}
 	}
-	kept := []string{"private"}
-	for rest := strings.Join(lines, ","); rest != ""; {
-		var d string
-		d, rest = cutElement(rest)
-		if d = strings.Trim(d, " \t"); d != "" && !allowsShared(d) && !strings.EqualFold(d, "private") {
-			kept = append(kept, d)
-		}
-	}
-	h["Cache-Control"] = []string{strings.Join(kept, ", ")}
+}
+
+// isTargeted reports whether a header speaks to caches of one kind, which then
+// look at Cache-Control no more (RFC 9213, and what was there before it).
+func isTargeted(name string) bool {
+	return strings.HasSuffix(name, "-Cache-Control") || name == "Surrogate-Control" || name == "Edge-Control"
 }
 
 func allowsShared(directive string) bool {
-	name, _, _ := strings.Cut(strings.Trim(directive, " \t"), "=")
+	name, _, _ := strings.Cut(directive, "=")
 	name = strings.TrimRight(name, " \t")
 	return strings.EqualFold(name, "public") || strings.EqualFold(name, "s-maxage")
 }

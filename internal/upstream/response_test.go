@@ -113,12 +113,16 @@ func TestCacheProtection(t *testing.T) {
 		"public and no-store":                  {[]string{text, "Cache-Control: public, no-store"}, []string{"private, no-store"}},
 		"a quoted argument":                    {[]string{text, `Cache-Control: private="a, public", public`}, []string{`private, private="a, public"`}},
 		"private is not touched":               {[]string{html, "Cache-Control: private,max-age=5"}, []string{"private,max-age=5"}},
-		"max-age alone is not touched":         {[]string{html, "Cache-Control: max-age=600"}, []string{"max-age=600"}},
-		"public within quotes is no directive": {[]string{text, `Cache-Control: x="public, s-maxage"`}, []string{`x="public, s-maxage"`}},
+		"no-store is not touched":              {[]string{html, "Cache-Control: max-age=0,No-Store"}, []string{"max-age=0,No-Store"}},
+		"max-age alone":                        {[]string{html, "Cache-Control: max-age=600"}, []string{"private, max-age=600"}},
+		"private for some fields alone":        {[]string{text, `Cache-Control: private="Set-Cookie", max-age=5`}, []string{`private, private="Set-Cookie", max-age=5`}},
+		"nothing but a comma":                  {[]string{text, "Cache-Control: ,"}, []string{"private"}},
+		"Expires alone":                        {[]string{text, "Expires: Fri, 01 Jan 2100 00:00:00 GMT"}, []string{"private"}},
+		"public within quotes is no directive": {[]string{text, `Cache-Control: private, x="public, s-maxage"`}, []string{`private, x="public, s-maxage"`}},
 		"HTML that says nothing":               {[]string{html}, []string{"private, no-store"}},
 		"XHTML that says nothing":              {[]string{"Content-Type: Application/XHTML+xml"}, []string{"private, no-store"}},
 		"what may be taken for HTML":           {nil, []string{"private, no-store"}},
-		"anything else that says nothing":      {[]string{text}, nil},
+		"anything else that says nothing":      {[]string{text}, []string{"private"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -129,6 +133,22 @@ func TestCacheProtection(t *testing.T) {
 			}
 		})
 	}
+	t.Run("words for some caches alone", func(t *testing.T) {
+		names := []string{"CDN-Cache-Control", "Example-CDN-Cache-Control", "Surrogate-Control", "Edge-Control"}
+		lines := []string{text}
+		for _, name := range names {
+			lines = append(lines, name+": max-age=600")
+		}
+		protected, trusted := answered(t, setup{Config: upstream.Config{ProtectCache: true}}, lines...), answered(t, setup{}, lines...)
+		for _, name := range names {
+			if got := headers(protected, name); len(got) != 0 {
+				t.Errorf("%s: got %q, want none", name, got)
+			}
+			if got := headers(trusted, name); len(got) != 1 {
+				t.Errorf("%s where the upstream is trusted: got %q, want its own", name, got)
+			}
+		}
+	})
 	t.Run("left to the upstream where told", func(t *testing.T) {
 		head := answered(t, setup{}, html, "Cache-Control: public, max-age=600")
 		if got := header(head, "Cache-Control"); got != "public, max-age=600" {
