@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"portero/internal/audit"
@@ -172,7 +174,7 @@ func (f *Flow) second(w http.ResponseWriter, r *http.Request, c *finish, at time
 
 // refused handles an answer with an error. It has been consumed; no token call follows.
 func (f *Flow) refused(w http.ResponseWriter, r *http.Request, c *finish) error {
-	cause := fmt.Errorf("logto answered with the error %q", errorCode(c.answer.err))
+	cause := errors.New("logto answered with " + wordOf(c.answer.err))
 	switch c.answer.err {
 	case "server_error", "temporarily_unavailable":
 		return f.unavailable(r, c.ret, cause)
@@ -182,18 +184,14 @@ func (f *Flow) refused(w http.ResponseWriter, r *http.Request, c *finish) error 
 	return f.failedPage(r, c, cause)
 }
 
-// errorCode keeps the characters that an OAuth error code may have (RFC 6749 4.1.2.1), for the log.
-func errorCode(s string) string {
-	if len(s) > 64 {
-		s = s[:64]
+// wordOf names an OAuth error code (RFC 6749 4.1.2.1) for the log. It came in a query: what is no plain word is not
+// repeated.
+func wordOf(code string) string {
+	const most = 40
+	if len(code) > most || strings.Trim(code, "abcdefghijklmnopqrstuvwxyz_.") != "" {
+		return "an error whose code is no word"
 	}
-	b := []byte(s)
-	for i, c := range b {
-		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
-			b[i] = '?'
-		}
-	}
-	return string(b)
+	return strconv.Quote(code)
 }
 
 // exchange redeems the code and starts the session.

@@ -18,7 +18,10 @@ func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Who sent this, and which URL did they type?
 	from, err := g.forwarded.Resolve(r)
 	x := telemetry.FromContext(r.Context())
-	x.Host, x.Client, x.RequestID = from.Host, from.Client.String(), from.RequestID
+	x.Host, x.RequestID = from.Host, from.RequestID
+	if from.Client.IsValid() { // else nobody knows, and the connection's other end is logged
+		x.Client = from.Client.String()
+	}
 	r = r.WithContext(forwarded.NewContext(r.Context(), from))
 	if err == nil {
 		r.Host = from.Host

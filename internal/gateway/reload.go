@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"portero/internal/audit"
 	"portero/internal/config"
 	"portero/internal/serve"
 )
@@ -25,8 +26,10 @@ func (g *Gateway) Reload() error {
 	g.metrics.Reloaded(err == nil, g.now())
 	if err != nil {
 		g.log.Error("reload failed: the configuration before stays in force", "error", err)
+		g.audit.Record(context.Background(), audit.Event{Action: "reload", Outcome: "failed"})
 	} else {
 		g.log.Info("configuration reloaded")
+		g.audit.Record(context.Background(), audit.Event{Action: "reload", Outcome: "succeeded"})
 	}
 	if notifyErr := serve.Notify("READY=1"); notifyErr != nil {
 		g.log.Warn("telling the service manager", "error", notifyErr)

@@ -51,8 +51,9 @@ func NewLogger(c LogConfig) *slog.Logger {
 	return slog.New(&bounded{next: slog.NewJSONHandler(c.Writer, &slog.HandlerOptions{Level: c.Level})})
 }
 
-// bounded cuts what is logged before the handler below writes it, and for text
-// replaces what would command a terminal. JSON escapes that by itself.
+// bounded cuts what is logged before the handler below writes it, and replaces
+// what would command a terminal: for JSON only what that does not escape by
+// itself, such as the control characters above ASCII.
 type bounded struct {
 	next slog.Handler
 	text bool
@@ -82,7 +83,7 @@ func (b *bounded) Handle(ctx context.Context, r slog.Record) error {
 	size, short := 0, true
 	see := func(s string) {
 		size += len(s)
-		short = short && len(s)*escaped <= maxAttr && !(b.text && commands(s))
+		short = short && len(s)*escaped <= maxAttr && !b.commands(s)
 	}
 	see(r.Message)
 	r.Attrs(func(a slog.Attr) bool {
@@ -152,7 +153,7 @@ func (c *cutter) any(v slog.Value) slog.Value {
 	text, err := json.Marshal(v.Any())
 	if err != nil {
 		text = []byte("unprintable: " + err.Error())
-	} else if !c.text && len(text) <= min(maxAttr, c.left) {
+	} else if !c.text && len(text) <= min(maxAttr, c.left) && !unescaped(string(text)) {
 		c.left -= len(text)
 		return v
 	}
@@ -190,8 +191,11 @@ func (c *cutter) string(s string) string {
 		s = s[:end] + cutMark
 	}
 	c.left -= used
-	if c.text && commands(s) {
+	switch {
+	case c.text && commands(s):
 		s = harmless(s)
+	case !c.text && unescaped(s):
+		s = printable(s)
 	}
 	return s
 }
@@ -209,6 +213,36 @@ func commands(s string) bool {
 		}
 	}
 	return strings.Contains(s, escOfTint)
+}
+
+func (b *bounded) commands(s string) bool {
+	if b.text {
+		return commands(s)
+	}
+	return unescaped(s)
+}
+
+// unescaped reports whether JSON would show something of s as it is that is not
+// meant to be seen.
+func unescaped(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x7f {
+			return strings.ContainsFunc(s[i:], hidden)
+		}
+	}
+	return false
+}
+
+func hidden(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
+
+// printable replaces what is hidden.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if hidden(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 // harmless shows control characters as their pictures.

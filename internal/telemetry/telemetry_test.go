@@ -123,7 +123,7 @@ func TestWhichRequestsHaveALine(t *testing.T) {
 // LG-04: whatever a client sends, a request is one line of 8 KiB at most.
 func TestHostileValuesStayOneLine(t *testing.T) {
 	t.Parallel()
-	hostile := strings.Repeat("\n\x1b[2J\u2028\xff\x00<&>\"\\ \\x1b[2J é😀", 64<<10)
+	hostile := strings.Repeat("\n\x1b[2J\u2028\u009b2J\u0085\x7f\u202e\xff\x00<&>\"\\ \\x1b[2J é😀", 64<<10)
 	tests := map[string]telemetry.LogConfig{
 		"json":             {Format: "json"},
 		"text in a file":   {Format: "text"},
@@ -142,7 +142,7 @@ func TestHostileValuesStayOneLine(t *testing.T) {
 				t.Errorf("got %d lines, want one", n)
 			}
 			colours := regexp.MustCompile("\x1b\\[[0-9;]*m") // the ones tint paints with
-			if strings.ContainsAny(colours.ReplaceAllString(got, ""), "\x1b\x00\u2028") {
+			if strings.ContainsAny(colours.ReplaceAllString(got, ""), "\x1b\x00\u2028\u009b\u0085\x7f\u202e") {
 				t.Error("control characters are not escaped")
 			}
 			if len(got) > 8<<10 {

@@ -170,12 +170,15 @@ func (x *exchange) classify(err error) *Error {
 	return &Error{Kind: Unreachable, Cause: withoutAnswer(err)}
 }
 
-// withoutAnswer takes out of net/http's errors what they quote of a malformed answer: that is the application's, and
-// may be anybody's.
+// withoutAnswer takes out of net/http's errors what they quote of an answer: that is the application's, and may be
+// anybody's. What comes of the network alone quotes nothing of it.
 func withoutAnswer(err error) error {
+	if unsent(err) || isOp(err) {
+		return err
+	}
 	text := err.Error()
-	if at := strings.IndexByte(text, '"'); at > 0 && strings.Contains(text[:at], "malformed") {
-		return errors.New(strings.TrimRight(text[:at], ": "))
+	if at := strings.IndexByte(text, '"'); at > 0 {
+		return errors.New(strings.TrimRight(text[:at], ": ["))
 	}
 	return err
 }

@@ -66,6 +66,31 @@ func TestUpstreamsThatDoNotAnswer(t *testing.T) {
 	}
 }
 
+// What is wrong with an answer is told without quoting it.
+func TestErrorsQuoteNothingOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"no answer":                  "canary\r\n\r\n",
+		"a version":                  "canary/1.1 200 OK\r\n\r\n",
+		"a status":                   "HTTP/1.1 canary OK\r\n\r\n",
+		"a header without colon":     "HTTP/1.1 200 OK\r\ncanary\r\n\r\n",
+		"a transfer encoding":        "HTTP/1.1 200 OK\r\nTransfer-Encoding: canary\r\n\r\n",
+		"two transfer encodings":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: canary\r\n\r\n",
+		"a length":                   "HTTP/1.1 200 OK\r\nContent-Length: canary\r\n\r\n",
+		"two lengths":                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: canary\r\n\r\n",
+		"a trailer that may be none": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Content-Length, canary\r\n\r\n0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := start(t, setup{Config: upstream.Config{URLs: urls(says(t, answer))}})
+			head, _, _ := g.send(t, get("/"))
+			if e := wait(t, g.errors, "an error"); head[9:12] != "502" || strings.Contains(e.Error(), "canary") || len(e.Cause.Error()) < 10 {
+				t.Errorf("got %.12q and %q, want 502 and the kind of error alone", head, e)
+			}
+		})
+	}
+}
+
 // What was not sent goes to the next upstream, a body that nobody has read too.
 func TestAnUpstreamThatRefusesIsPassedOver(t *testing.T) {
 	t.Parallel()
