@@ -126,9 +126,10 @@ func (w way) ask(t *testing.T, q request) *gatewaytest.Answer {
 // talk is a connection over which one request comes after another.
 type talk struct {
 	way
-	t  *testing.T
-	c  *gatewaytest.Conn      // nil: not open
-	h2 *gatewaytest.HTTP2Conn // nil: not open
+	dialing gatewaytest.Dialing // how it opens
+	t       *testing.T
+	c       *gatewaytest.Conn      // nil: not open
+	h2      *gatewaytest.HTTP2Conn // nil: not open
 }
 
 // talk is a connection that opens with the first request, and again where the gateway has closed it.
@@ -142,12 +143,12 @@ func (k *talk) ask(q request) (a *gatewaytest.Answer) {
 	}
 	if k.way.h2 {
 		if k.h2 == nil {
-			k.h2 = k.DialHTTP2(k.t, gatewaytest.Dialing{})
+			k.h2 = k.DialHTTP2(k.t, k.dialing)
 		}
 		a = k.h2.Ask(q.http2(k.host))
 	} else {
 		if k.c == nil {
-			k.c = k.Dial(k.t)
+			k.c = k.DialAs(k.t, k.dialing)
 		}
 		k.c.Send(q.text(k.host))
 		method := q.Method

@@ -252,40 +252,6 @@ func TestSignedInEndpoint(t *testing.T) {
 	wantPage(t, b.Visit(rig.URL+"/sign-in?return_to=/_portero/signed-in"), http.StatusOK, "You are signed in")
 }
 
-func TestUnknownHosts(t *testing.T) {
-	t.Parallel()
-	rig := gatewaytest.New(t, nil)
-	b := rig.SignedIn(t, "/")
-	rig.Upstream.Forget()
-	for _, path := range []string{"/", "/public", "/sign-in", "/callback?code=a&state=b", "/sign-out", "/_portero/session", "/_portero/none"} {
-		r := b.Request("GET", rig.URL+path, nil, nil)
-		r.Host = "evil.example"
-		got := b.Do(r)
-		wantPage(t, got, http.StatusMisdirectedRequest, headUnknownHost)
-		if len(got.Cookies()) != 0 || got.Header.Get("Location") != "" || strings.Contains(got.Text, "evil") {
-			t.Errorf("%s: the answer has %d cookies, Location %q", path, len(got.Cookies()), got.Header.Get("Location"))
-		}
-	}
-	for _, host := range []string{"evil.example", "localhost", "", "127.0.0.1:1"} {
-		r := b.Request("GET", rig.URL+"/_portero/healthz", nil, nil)
-		if host != "" {
-			r.Host = host
-		}
-		if got := b.Do(r); got.StatusCode != http.StatusOK || got.Text != "ok\n" || len(got.Cookies()) != 0 {
-			t.Errorf("healthz at %q: got %s %q", host, got.Status, got.Text)
-		} else if sniff := got.Header.Get("X-Content-Type-Options"); sniff != "nosniff" {
-			t.Errorf("X-Content-Type-Options of healthz: got %q, want nosniff", sniff)
-		}
-	}
-	if strings.Contains(rig.Log.String(), "healthz") {
-		t.Error("healthz is logged")
-	}
-	if got := rig.Upstream.Requests(); len(got) != 0 {
-		t.Errorf("the application saw %d requests", len(got))
-	}
-}
-
-// An address that is refused may have been meant for our callback: its query stays out of the page.
 func TestRefusedAddressKeepsItsQuery(t *testing.T) {
 	t.Parallel()
 	rig := gatewaytest.New(t, nil)
