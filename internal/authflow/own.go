@@ -71,6 +71,7 @@ func (f *Flow) Session(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin") // a page of a sibling host brings the cookie along
 	found, err := f.Sessions.Lookup(r.Context(), r)
 	if err != nil {
 		x := telemetry.FromContext(r.Context())

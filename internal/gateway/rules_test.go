@@ -95,67 +95,6 @@ func mustQuery(t testing.TB, address string) url.Values {
 	return u.Query()
 }
 
-// What the admin listener serves is on no other listener, and what is behind its token not on the one for metrics.
-func TestAdminStaysOnItsListener(t *testing.T) {
-	t.Parallel()
-	rig := gatewaytest.New(t, nil)
-	alice := rig.SignedIn(t, "/")
-	rig.Upstream.Forget()
-	for _, path := range []string{"/metrics", "/readyz", "/healthz", "/api/status", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars"} {
-		for _, who := range []*gatewaytest.Browser{rig.Browser(t), alice} {
-			// Under their own names they are the application's, and protected like everything of it.
-			want := http.StatusFound
-			if who == alice {
-				want = http.StatusOK
-			}
-			got := who.Do(who.Request(http.MethodGet, rig.URL+path, nil, map[string]string{"Authorization": "Bearer " + gatewaytest.AdminToken}))
-			if got.StatusCode != want || want == http.StatusOK && !strings.Contains(got.Text, "the application") {
-				t.Errorf("%s: got %s %q, want %d and the application's page", path, got.Status, got.Text, want)
-			}
-			// Under the prefix there are none.
-			if path == "/healthz" {
-				continue
-			}
-			got = who.Do(who.Request(http.MethodGet, rig.URL+"/_portero"+path, nil, map[string]string{"Authorization": "Bearer " + gatewaytest.AdminToken}))
-			if got.StatusCode != http.StatusNotFound {
-				t.Errorf("/_portero%s: got %s, want 404", path, got.Status)
-			}
-		}
-	}
-	if got := alice.Do(alice.Request(http.MethodPost, rig.URL+"/_portero/api/reload", nil, map[string]string{"Authorization": "Bearer " + gatewaytest.AdminToken})); got.StatusCode != http.StatusNotFound {
-		t.Errorf("/_portero/api/reload: got %s, want 404", got.Status)
-	}
-
-	admin := "http://" + rig.Gateway.AdminAddr().String()
-	for _, path := range []string{"/debug/pprof/", "/debug/vars", "/api/status", "/", "/api/nothing"} {
-		b := gatewaytest.NewBrowser(t, nil)
-		if got := b.Get(admin + path); got.StatusCode != http.StatusUnauthorized {
-			t.Errorf("%s on the admin listener, without token: got %s, want 401", path, got.Status)
-		}
-	}
-	for _, path := range []string{"/debug/pprof/", "/debug/vars"} {
-		if got := rig.Admin(t, http.MethodGet, path); got.StatusCode != http.StatusNotFound {
-			t.Errorf("%s on the admin listener, with token: got %s, want 404", path, got.Status)
-		}
-	}
-}
-
-// The listener for metrics has health, readiness and metrics, and nothing else, whatever token comes along.
-func TestMetricsListenerHasNothingElse(t *testing.T) {
-	t.Parallel()
-	rig := gatewaytest.New(t, &gatewaytest.Options{Admin: `listen: "127.0.0.1:0", token: ` + gatewaytest.AdminToken + `, metrics_listen: "127.0.0.1:0"`})
-	address := "http://" + rig.Gateway.MetricsAddr().String()
-	b := gatewaytest.NewBrowser(t, nil)
-	for path, want := range map[string]int{
-		"/healthz": 200, "/readyz": 200, "/metrics": 200, "/": 404, "/api/status": 404, "/debug/pprof/": 404, "/_portero/": 404,
-	} {
-		got := b.Do(b.Request(http.MethodGet, address+path, nil, map[string]string{"Authorization": "Bearer " + gatewaytest.AdminToken}))
-		if got.StatusCode != want {
-			t.Errorf("%s: got %s, want %d", path, got.Status, want)
-		}
-	}
-}
-
 // held is a store whose next answer about markers waits, once it has been read.
 type held struct {
 	session.Store

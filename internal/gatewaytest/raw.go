@@ -87,6 +87,9 @@ func (c *Conn) Send(text string) {
 	io.WriteString(c.Conn, text)
 }
 
+// Read reads what comes behind the answers that were read, such as the frames of a WebSocket.
+func (c *Conn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
 // Answer reads the answer to a request with that method.
 func (c *Conn) Answer(method string) *Answer {
 	var informational []int

@@ -126,6 +126,7 @@ func (s *Set) head(h http.Header, k *compiled, p Page, lang string) {
 		h.Set("X-Frame-Options", "DENY")
 	}
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Language", lang)
 	h.Set("Vary", "Accept-Language, Cookie")

@@ -42,14 +42,14 @@ func TestHeadersOfEveryPage(t *testing.T) {
 		want := map[string]string{
 			"Content-Security-Policy":    "default-src 'none'; style-src " + hash + "; img-src 'self'; form-action " + form + "; base-uri 'none'; frame-ancestors " + ancestors,
 			"X-Frame-Options":            frame,
-			"Cross-Origin-Opener-Policy": "same-origin",
-			"Cache-Control":              "no-store",
-			"Content-Language":           lang,
-			"Content-Type":               "text/html; charset=utf-8",
-			"Vary":                       "Accept-Language, Cookie",
-			"X-Content-Type-Options":     "nosniff",
-			"Referrer-Policy":            referrer,
-			"X-Robots-Tag":               "noindex",
+			"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+			"Cache-Control":          "no-store",
+			"Content-Language":       lang,
+			"Content-Type":           "text/html; charset=utf-8",
+			"Vary":                   "Accept-Language, Cookie",
+			"X-Content-Type-Options": "nosniff",
+			"Referrer-Policy":        referrer,
+			"X-Robots-Tag":           "noindex",
 		}
 		got := map[string]string{}
 		for name := range want {
