@@ -88,12 +88,6 @@ func (f *front) head(method, target, cookie, lines string) string {
 	return method + " " + target + " HTTP/1.1\r\nHost: " + f.host + "\r\n" + lines + "\r\n"
 }
 
-// get navigates to a target.
-func (f *front) get(t *testing.T, target, cookie string) *gatewaytest.Answer {
-	t.Helper()
-	return f.Raw(t, f.head("GET", target, cookie, navigation))
-}
-
 // nothingReached fails when a byte reached the upstream.
 func (f *front) nothingReached(t *testing.T) {
 	t.Helper()
@@ -136,12 +130,6 @@ func (f *front) quiet(t *testing.T, secrets ...string) {
 			t.Errorf("the log has %q", s)
 		}
 	}
-}
-
-// line is the request line of a head.
-func line(head string) string {
-	first, _, _ := strings.Cut(head, "\r\n")
-	return first
 }
 
 // fold is how CGI, WSGI, Rack and PHP read names: all of these are one to them.
