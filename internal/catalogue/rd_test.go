@@ -76,16 +76,18 @@ func kept(values ...string) (out []returnPath) {
 // returnPaths tries return paths in every place that takes one, and has a browser's parser say where each of them leads.
 func returnPaths(lists ...[]returnPath) func(*testing.T, *doors) {
 	return func(t *testing.T, d *doors) {
-		seen := map[string]string{}
+		const ways = 3
+		seen, turn := map[string]string{}, -1
 		d.stranger(t, func(t *testing.T, w way) {
 			alice := w
 			alice.cookie = w.front.alice
 			in, out := alice.talk(t), w.talk(t)
-			for _, p := range slices.Concat(lists...) {
+			turn++
+			for i, p := range slices.Concat(lists...) {
 				for _, to := range destinations(t, in, out, p.value) {
 					seen[to] = p.value
 				}
-				// Whoever is signed in goes on at once; for everybody else the value travels sealed through a whole sign-in.
+				// Whoever is signed in goes on at once.
 				q := "?" + url.Values{"return_to": {p.value}}.Encode()
 				for _, signIn := range []string{"/sign-in", "/_portero/sign-in"} {
 					a := in.ask(request{Target: signIn + q, Lines: navigation})
@@ -93,8 +95,11 @@ func returnPaths(lists ...[]returnPath) func(*testing.T, *doors) {
 						t.Errorf("%s with %.80q, signed in: got %s to %.80q, want 303 to %.80q", signIn, p.value, a, got, p.want)
 					}
 				}
-				person := w.traveller(t)
-				seeOther(t, person.get(t, person.leave(t, "/sign-in"+q)), p.want)
+				// For everybody else the value travels sealed through a whole sign-in: for each value in one of the ways in.
+				if i%ways == turn {
+					person := w.traveller(t)
+					seeOther(t, person.get(t, person.leave(t, "/sign-in"+q)), p.want)
+				}
 				w.nothingReached(t)
 			}
 			if strings.Contains(w.Log.String(), "evil") {
