@@ -1,22 +1,11 @@
 package gateway_test
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 
 	"portero/internal/gatewaytest"
 )
-
-// wantDenied fails the test unless the browser has no session any more, and the application sees nothing of the request.
-func wantDenied(t testing.TB, rig *gatewaytest.Rig, b *gatewaytest.Browser) {
-	t.Helper()
-	seen := len(rig.Upstream.Requests())
-	r := b.Do(b.Request("GET", rig.URL+"/", nil, map[string]string{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}))
-	if r.StatusCode != http.StatusUnauthorized || len(rig.Upstream.Requests()) != seen {
-		t.Errorf("got %s, want 401 and nothing at the application", r.Status)
-	}
-}
 
 // What strangers do is not written down; of a sign-in two things are.
 func TestAnonymousVisitsWriteNothing(t *testing.T) {
