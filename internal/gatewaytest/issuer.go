@@ -281,6 +281,7 @@ func (i *Issuer) Secrets() map[string]string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	out := maps.Clone(i.secrets)
+	maps.DeleteFunc(out, func(value, _ string) bool { return len(value) < shortestSecret }) // a token may be as wrong as to be a blank
 	out[i.AppSecret] = "app_secret"
 	return out
 }

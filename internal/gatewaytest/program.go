@@ -18,6 +18,9 @@ const SessionSecret = "session-secret-of-programs-under-test-32-bytes-and-more"
 // cookies and headers, and never into paths.
 const Canary = "canary-"
 
+// shortestSecret is the length from which on a value is looked for: a shorter one may stand anywhere.
+const shortestSecret = 8
+
 // pagesKept bounds how much of the pages of a program is kept for the search at its end.
 const pagesKept = 8 << 20
 
@@ -94,8 +97,7 @@ func (r *Rig) programBrowser(t testing.TB) *Browser {
 
 // Secret says that a value must appear in no log, metric or page until the end of the test.
 func (r *Rig) Secret(value, what string) {
-	const shortest = 8
-	if len(value) < shortest {
+	if len(value) < shortestSecret {
 		return
 	}
 	r.mu.Lock()
