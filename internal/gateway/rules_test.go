@@ -115,11 +115,13 @@ func (s *held) Marked(ctx context.Context, ms ...session.Marker) ([]time.Time, e
 // A request that read its session before a sign-out was answered, and goes on afterwards, is not served with it.
 func TestSignOutOvertakesALookup(t *testing.T) {
 	t.Parallel()
-	store := &held{Store: memstore.New(memstore.Config{}), reached: make(chan struct{}), release: make(chan struct{})}
-	rig := gatewaytest.New(t, &gatewaytest.Options{Gateway: gateway.Options{Store: store}})
+	clock := gatewaytest.NewClock()
+	store := &held{Store: memstore.New(memstore.Config{Now: clock.Now}), reached: make(chan struct{}), release: make(chan struct{})}
+	rig := gatewaytest.New(t, &gatewaytest.Options{Clock: clock, Gateway: gateway.Options{Store: store}})
 	b := rig.SignedIn(t, "/")
 	slow := twin(t, rig, b)
 	rig.Upstream.Forget()
+	clock.Add(2 * time.Minute) // what was found a moment ago is asked for again
 
 	store.arm.Store(true)
 	answer := make(chan *gatewaytest.Response, 1)
