@@ -15,6 +15,11 @@ import (
 
 // ServeHTTP answers one request. The order of this function, serve and protect is the order of the request.
 func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// net/http finds the end of a body by its chunks, and of one in HTTP/1.0 by its length. It does not tell of the other
+	// one, by which somebody in front may have found another end: nothing behind is read (RFC 9112, sections 6.1 and 6.3).
+	if len(r.TransferEncoding) > 0 && r.ProtoMajor == 1 || !r.ProtoAtLeast(1, 1) {
+		w.Header().Set("Connection", "close")
+	}
 	// Who sent this, and which URL did they type?
 	from, err := g.forwarded.Resolve(r)
 	x := telemetry.FromContext(r.Context())

@@ -11,6 +11,7 @@ import (
 type Message struct {
 	Head string // its exact bytes, from the request line to the last header
 	Body string // its content, without chunk sizes
+	Half bool   // its head is all there, its body is not; Body is empty
 }
 
 // Reading is a way to find the requests in a stream of bytes. The zero value reads RFC 9112 to the letter; each field
@@ -43,9 +44,10 @@ var Lenient = []Reading{
 	{Name: "lenient, last length first", BareLF: true, BlankColon: true, Underscores: true, LengthFirst: true, LastLength: true, OddNumbers: true, Version: true},
 }
 
-var errIncomplete = errors.New("it ends in the middle of a request")
+// ErrIncomplete is returned by Read when the bytes end in the middle of a request.
+var ErrIncomplete = errors.New("it ends in the middle of a request")
 
-// Read finds the requests in a stream. The error says what is left that is no request, or not all of one.
+// Read finds the requests in a stream. The error says what is left that is no request, or not all of one (ErrIncomplete).
 func (r Reading) Read(in string) ([]Message, error) {
 	var out []Message
 	for in != "" {
@@ -54,6 +56,9 @@ func (r Reading) Read(in string) ([]Message, error) {
 			continue
 		}
 		m, rest, err := r.message(in)
+		if errors.Is(err, ErrIncomplete) && m.Head != "" {
+			out = append(out, Message{Head: m.Head, Half: true})
+		}
 		if err != nil {
 			return out, fmt.Errorf("request %d (%.60q): %w", len(out)+1, in, err)
 		}
@@ -75,7 +80,7 @@ func (r Reading) line(in string) (line, rest string, err error) {
 			return "", "", fmt.Errorf("a bare %q in a line", in[at])
 		}
 	}
-	return "", "", errIncomplete
+	return "", "", ErrIncomplete
 }
 
 // next is where the next line end may be, behind at; -1: nowhere.
@@ -212,7 +217,7 @@ func (r Reading) body(f framing, in string) (body, rest string, err error) {
 		return "", "", err
 	}
 	if n > uint64(len(in)) {
-		return "", "", errIncomplete
+		return "", "", ErrIncomplete
 	}
 	return in[:n], in[n:], nil
 }
@@ -235,7 +240,7 @@ func (r Reading) chunks(in string) (body, rest string, err error) {
 			break
 		}
 		if n > uint64(len(in)) {
-			return "", "", errIncomplete
+			return "", "", ErrIncomplete
 		}
 		body, in = body+in[:n], in[n:]
 		if line, in, err = r.line(in); err != nil {

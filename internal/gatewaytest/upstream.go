@@ -199,7 +199,7 @@ func (u *Upstream) serve(c net.Conn) {
 			}
 			continue
 		}
-		if err := skipBody(r, text); err != nil {
+		if err := SkipBody(r, text); err != nil {
 			return
 		}
 		u.mu.Lock()
@@ -222,7 +222,8 @@ func (u *Upstream) serve(c net.Conn) {
 	}
 }
 
-func skipBody(r *bufio.Reader, head string) error {
+// SkipBody reads the body that a head announces, and nothing more.
+func SkipBody(r *bufio.Reader, head string) error {
 	if te := Header(head, "Transfer-Encoding"); len(te) == 1 && te[0] == "chunked" {
 		return skipChunks(r)
 	}
