@@ -40,15 +40,19 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// Whoever sees it listen may ask for a reload, and without this SIGHUP would end the process.
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
 			if err := g.Listen(); err != nil {
 				g.Close()
 				return err
 			}
 			announce(cmd.OutOrStdout(), cfg, g)
-			warn(log, cfg)
+			gateway.Warn(log, cfg)
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
-			go reloadOnHangup(ctx, g)
+			go reloadOnHangup(ctx, g, hangup)
 			return g.Run(ctx)
 		},
 	}
@@ -73,21 +77,8 @@ func announce(out io.Writer, cfg *config.Config, g *gateway.Gateway) {
 	fmt.Fprintln(out, "  "+cfg.BackchannelURI())
 }
 
-// warn says at every start what weakens protection.
-func warn(log *slog.Logger, cfg *config.Config) {
-	for _, name := range cfg.Insecure {
-		log.Warn("an insecure setting is in force", "insecure", name)
-	}
-	for _, p := range cfg.Warnings {
-		log.Warn(p.String())
-	}
-}
-
 // reloadOnHangup reloads at each SIGHUP until ctx ends. What goes wrong is in the log.
-func reloadOnHangup(ctx context.Context, g *gateway.Gateway) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+func reloadOnHangup(ctx context.Context, g *gateway.Gateway, hangup <-chan os.Signal) {
 	for {
 		select {
 		case <-hangup:

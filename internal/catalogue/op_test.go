@@ -2,6 +2,7 @@ package catalogue_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -404,4 +405,15 @@ func aboutOneself(t *testing.T, d *doors) {
 			t.Errorf("signed in: got %v, want %q of Alice", got, want)
 		}
 	})
+}
+
+// certificateAt is the serial number of the certificate that is shown at an address.
+func certificateAt(t *testing.T, address string) string {
+	t.Helper()
+	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, ServerName: gatewaytest.Host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
 }

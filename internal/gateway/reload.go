@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -29,12 +30,23 @@ func (g *Gateway) Reload() error {
 		g.audit.Record(context.Background(), audit.Event{Action: "reload", Outcome: "failed"})
 	} else {
 		g.log.Info("configuration reloaded")
+		Warn(g.log, g.config())
 		g.audit.Record(context.Background(), audit.Event{Action: "reload", Outcome: "succeeded"})
 	}
 	if notifyErr := serve.Notify("READY=1"); notifyErr != nil {
 		g.log.Warn("telling the service manager", "error", notifyErr)
 	}
 	return err
+}
+
+// Warn says what weakens protection, at every start and reload, and what works and is probably not meant.
+func Warn(log *slog.Logger, cfg *config.Config) {
+	for _, name := range cfg.Insecure {
+		log.Warn("an insecure setting is in force", "insecure", name)
+	}
+	for _, p := range cfg.Warnings {
+		log.Warn(p.String())
+	}
 }
 
 func (g *Gateway) swap() error {
