@@ -2,13 +2,16 @@ package catalogue_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"html"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -394,25 +397,36 @@ func manySignOuts(t *testing.T, d *doors) {
 		p = p.over(h2)
 		old, revoked := p.twin(), len(f.Issuer.Revoked())
 		var wg sync.WaitGroup
+		var done atomic.Int64
 		for n := range tabs {
 			out, in, there := p.twin(), p.twin(), p.on(x.all[n%2])
 			wg.Go(func() {
-				if a := out.post(t, "/sign-out", nil); a.Status != http.StatusSeeOther || out.session() != "" {
+				switch a := out.post(t, "/sign-out", nil); {
+				case a.Status == http.StatusSeeOther && out.session() == "":
+					done.Add(1)
+				case a.Status != http.StatusServiceUnavailable: // which is honest on a busy machine
 					t.Errorf("signing out: got %s, want 303 and no cookie", a)
 				}
 			})
 			for _, tab := range []*traveller{in, there} {
 				wg.Go(func() {
-					a := tab.send(t, request{}) // one that is under way when the session ends is broken off
-					if a.Status != http.StatusOK && a.Status != http.StatusUnauthorized && a.Status != 0 {
-						t.Errorf("a request meanwhile: got %s, want 200, 401 or none", a)
+					a := tab.send(t, request{}) // one that is under way when the session ends is broken off, and does not hang
+					switch {
+					case a.Status == http.StatusOK, a.Status == http.StatusUnauthorized, a.Status == http.StatusServiceUnavailable:
+					case a.Status != 0, errors.Is(a.Err, os.ErrDeadlineExceeded):
+						t.Errorf("a request meanwhile: got %s, want 200, 401, 503 or its end", a)
 					}
 				})
 			}
 		}
 		wg.Wait()
 		since := time.Now()
-		old.wantOut(t)
+		if done.Load() == 0 {
+			t.Fatal("nobody could sign out")
+		}
+		if old.let(t) { // what was broken off may still arrive at the application
+			t.Error("it is still signed in")
+		}
 		p.on(x.all[1]).outWithin(t, since)
 		x.gone(t, row)
 		socket()
