@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ const (
 	sweepAtOnce  = 500 // rows in one transaction, so that others get their turn
 	defaultLimit = 100
 	format       = 1
+	smallest     = 8 << 10 // bytes of a file: it begins with two pages
 )
 
 // Config makes a Store.
@@ -52,7 +54,10 @@ type Store struct {
 	closer  chan struct{} // holds one token; whoever takes it closes
 	markers markers       // all that the file has
 	local   session.Local
-	broken  atomic.Bool // a write met damage: bbolt's locks are in no known state
+	broken  atomic.Bool // a write, or the beginning of a read, met damage: bbolt's locks are in no known state
+	// beginning is held while a transaction begins, so that nobody waits for a lock of
+	// bbolt's that whoever met damage there will not give back.
+	beginning sync.Mutex
 }
 
 var (
@@ -90,6 +95,9 @@ func (s *Store) open() (err error) {
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
 		return fmt.Errorf("the file is damaged or no session store; move it away to start with an empty one: %w", err)
 	case err != nil:
+		if info, statErr := os.Stat(s.path); statErr == nil && info.Size() > 0 && info.Size() < smallest {
+			return fmt.Errorf("%w: %w", errBroken, err)
+		}
 		return err
 	}
 	defer func() {
@@ -336,12 +344,36 @@ func (s *Store) view(ctx context.Context, read func(*bolt.Tx) error) (err error)
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	defer damage(&err)()
-	err = s.db.View(read)
+	tx, err := s.begin(false)
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return session.ErrClosed
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	defer damage(&err)()
+	defer tx.Rollback()
+	return read(tx)
+}
+
+// begin begins a transaction. It reads the head of the file under locks of bbolt's: when that meets damage, the file
+// is no longer used.
+func (s *Store) begin(writable bool) (tx *bolt.Tx, err error) {
+	s.beginning.Lock()
+	defer s.beginning.Unlock()
+	if s.broken.Load() {
+		return nil, errBroken
+	}
+	defer func() { s.giveUp(err) }()
+	defer damage(&err)()
+	return s.db.Begin(writable)
+}
+
+// giveUp notes that err is damage that leaves the file unusable.
+func (s *Store) giveUp(err error) {
+	if errors.Is(err, errBroken) && !s.broken.Swap(true) {
+		s.log.Error("session store is damaged and no longer used", "file", s.path, "error", err)
+	}
 }
 
 var errBroken = errors.New("the file is damaged; move it away to start with an empty one")

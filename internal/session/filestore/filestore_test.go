@@ -348,3 +348,47 @@ func TestExpiredRowsLeaveTheFile(t *testing.T) {
 		}
 	})
 }
+
+// A file that goes away under an open store is an error for everybody, and nobody waits for ever for whoever met it first.
+func TestFileEmptiedWhileItIsOpen(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "portero.db")
+	s, err := filestore.Open(filestore.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Create(t.Context(), session.Row{Key: "k", Version: 1, ExpiresAt: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	const readers = 8
+	answered := make(chan error, 3*readers)
+	for range readers {
+		go func() {
+			for range 3 {
+				_, found, err := s.Get(t.Context(), "k")
+				if found {
+					err = nil
+				}
+				answered <- err
+			}
+		}()
+	}
+	timeout := time.After(20 * time.Second)
+	for range 3 * readers {
+		select {
+		case err := <-answered:
+			if err == nil {
+				t.Error("Get = nil, want an error")
+			}
+		case <-timeout:
+			t.Fatal("a reader waits for ever")
+		}
+	}
+	if _, err := s.Touch(t.Context(), "k", time.Now()); err == nil {
+		t.Error("Touch = nil, want an error")
+	}
+	s.Close() // returns
+}

@@ -2,7 +2,6 @@ package filestore
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -119,16 +118,17 @@ func (s *Store) commit(batch []*write) {
 }
 
 func (s *Store) transact(do func(*bolt.Tx) error) (err error) {
-	if s.broken.Load() {
-		return errBroken
+	defer func() { s.giveUp(err) }()
+	tx, err := s.begin(true)
+	if err != nil {
+		return err
 	}
-	defer func() {
-		if errors.Is(err, errBroken) && !s.broken.Swap(true) {
-			s.log.Error("session store is damaged and no longer used", "file", s.path, "error", err)
-		}
-	}()
 	defer damage(&err)()
-	return s.db.Update(do)
+	defer tx.Rollback() // does nothing after a commit
+	if err := do(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // sweep removes what has expired. It runs in the writer's goroutine and lets others
