@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"portero/internal/authflow"
+	"portero/internal/gatewaytest"
 )
 
 func TestParseReturnPath(t *testing.T) {
@@ -56,6 +57,8 @@ func FuzzParseReturnPath(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	// A browser's own reading, of somebody at some page of ours; without Node browserHost alone stands for it.
+	node := gatewaytest.NodeOracle(f, `s => { const u = new URL(s, 'https://gw.test/some/page?x'); return u.origin + ' ' + u.username + ' ' + u.pathname + u.search + u.hash }`)
 	f.Fuzz(func(t *testing.T, s string) {
 		p, ok := authflow.ParseReturnPath(s)
 		out := p.String()
@@ -77,6 +80,11 @@ func FuzzParseReturnPath(f *testing.F) {
 		if host := browserHost(out); host != "gw.test" {
 			t.Fatalf("ParseReturnPath(%q): a browser takes %q to %q", s, out, host)
 		}
+		if node != nil {
+			if read, ok := node.Ask(t, out); !ok || read != "https://gw.test  "+browserSpelling(out) {
+				t.Fatalf("ParseReturnPath(%q): Node reads %q as %q, %t", s, out, read, ok)
+			}
+		}
 		if again, ok := authflow.ParseReturnPath(out); !ok || again.String() != out {
 			t.Fatalf("ParseReturnPath(%q): got %q, and of that %q, %t", s, out, again, ok)
 		}
@@ -84,6 +92,19 @@ func FuzzParseReturnPath(f *testing.F) {
 			t.Fatalf("ParseReturnPath(%q): Path is %q", s, p.Path())
 		}
 	})
+}
+
+// browserSpelling is how a browser spells a path of ours: it escapes an apostrophe and less in a query, and in a fragment.
+func browserSpelling(out string) string {
+	path, fragment, hasFragment := strings.Cut(out, "#")
+	path, query, hasQuery := strings.Cut(path, "?")
+	if hasQuery && query != "" {
+		path += "?" + strings.NewReplacer(`"`, "%22", "'", "%27", "<", "%3C", ">", "%3E").Replace(query)
+	}
+	if hasFragment {
+		path += "#" + strings.NewReplacer(`"`, "%22", "<", "%3C", ">", "%3E", "`", "%60").Replace(fragment)
+	}
+	return path
 }
 
 // browserHost is the host that a browser on gw.test goes to for a reference, with the leniencies of the URL standard:

@@ -279,6 +279,21 @@ func (d *decoder) checkAccess(c *Config, path string, r *Route) {
 
 var routeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
+// madeName is the name of a route that was given none.
+func madeName(r *Route, withHost bool) string {
+	name := r.Path
+	if withHost && len(r.Hosts) > 0 {
+		name = r.Hosts[0] + name
+	}
+	if r.Match == MatchExact {
+		name = "=" + name
+	}
+	if len(r.Methods) > 0 {
+		name = strings.Join(r.Methods, ",") + " " + name
+	}
+	return name
+}
+
 // checkName checks a route's name, or makes one: the path, with the host where it is not that of external_url.
 func (d *decoder) checkName(path string, r *Route, names map[string]int, i int) {
 	at := path + ".name"
@@ -286,20 +301,12 @@ func (d *decoder) checkName(path string, r *Route, names map[string]int, i int) 
 		return
 	}
 	if r.Name == "" {
-		r.Name = r.Path
-		if d.wasSet(path+".hosts") && len(r.Hosts) > 0 {
-			r.Name = r.Hosts[0] + r.Path
-		}
-		if r.Match == MatchExact {
-			r.Name = "=" + r.Name
-		}
-		if len(r.Methods) > 0 {
-			r.Name = strings.Join(r.Methods, ",") + " " + r.Name
-		}
+		r.Name = madeName(r, d.wasSet(path+".hosts"))
 		names[r.Name] = i
 		return
 	}
-	if !routeName.MatchString(r.Name) {
+	// A name that was made is one, so that what check prints can be read again.
+	if !routeName.MatchString(r.Name) && r.Name != madeName(r, false) && r.Name != madeName(r, true) {
 		d.problem(at, "%s is no name for logs and metrics; write letters, digits and -._, 64 at most (`title` is what people read)", quote(r.Name))
 		return
 	}
