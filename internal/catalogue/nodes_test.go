@@ -131,6 +131,19 @@ func (p *traveller) let(t *testing.T) bool {
 	return false
 }
 
+// patient sends a request again while the answer is 503, as a person does who reloads the page: with a hundred of them at
+// once on a machine that is busy, the store may not answer within half a second.
+func (p *traveller) patient(t *testing.T, q request) *gatewaytest.Answer {
+	t.Helper()
+	again := time.NewTicker(300 * time.Millisecond)
+	defer again.Stop()
+	for until := time.Now().Add(20 * time.Second); ; <-again.C {
+		if a := p.twin().send(t, q); a.Status != http.StatusServiceUnavailable || time.Now().After(until) {
+			return a
+		}
+	}
+}
+
 // out is let for a gateway that may not know yet whether its store can be asked.
 func (p *traveller) out(t *testing.T) bool {
 	t.Helper()

@@ -114,7 +114,7 @@ func parallelRefresh(over int) func(*testing.T, *doors) {
 			for n := range 100 {
 				wait.Go(func() {
 					q := p.on(x.all[n%over]).over(n%4 > 1)
-					if a := q.send(t, request{}); a.Status != http.StatusOK {
+					if a := q.patient(t, request{}); a.Status != http.StatusOK {
 						t.Errorf("round %d: got %s, want 200", round, a)
 					}
 				})
@@ -145,11 +145,11 @@ func twoPeople(t *testing.T, d *doors) {
 	for n := range 60 {
 		wait.Go(func() {
 			who, p := people[n%2], all[n%2].on(x.all[n/2%2]).over(n%8 > 3)
-			if a := p.send(t, request{Lines: fieldsOf("X-Who", fmt.Sprint(who["sub"]))}); a.Status != http.StatusOK {
+			if a := p.patient(t, request{Lines: fieldsOf("X-Who", fmt.Sprint(who["sub"]))}); a.Status != http.StatusOK {
 				t.Errorf("got %s, want 200", a)
 			}
 			var got struct{ Subject, Email string }
-			a := p.send(t, request{Target: "/_portero/session"})
+			a := p.patient(t, request{Target: "/_portero/session"})
 			if err := json.Unmarshal([]byte(a.Body), &got); err != nil || got.Subject != who["sub"] || got.Email != who["email"] {
 				t.Errorf("%s was shown %s", who["email"], a.Body)
 			}
@@ -191,11 +191,13 @@ func refusedRefresh(t *testing.T, d *doors) {
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			p := all[i]
-			f.onRefresh(func(w http.ResponseWriter, _ *http.Request) bool {
+			presented := map[string]int{}
+			f.onRefresh(func(w http.ResponseWriter, r *http.Request) bool {
+				f.Issuer.Do(func(*gatewaytest.Issuer) { presented[r.PostForm.Get("refresh_token")]++ })
 				gatewaytest.Refuse(w, c.status, c.code)
 				return true
 			})
-			rows, calls := len(x.keys(t, "portero:row:*")), f.tokenCalls()
+			rows := len(x.keys(t, "portero:row:*"))
 			var from []int
 			for _, f := range x.all {
 				f.Upstream.Forget()
@@ -204,14 +206,22 @@ func refusedRefresh(t *testing.T, d *doors) {
 			var wait sync.WaitGroup
 			for n := range 30 {
 				wait.Go(func() {
-					if a := p.on(x.all[n%2]).over(n%4 > 1).send(t, request{}); a.Status != http.StatusUnauthorized {
+					if a := p.on(x.all[n%2]).over(n%4 > 1).patient(t, request{}); a.Status != http.StatusUnauthorized {
 						t.Errorf("got %s, want 401", a)
 					}
 				})
 			}
 			wait.Wait()
-			if got := f.tokenCalls() - calls; got != 1 {
-				t.Errorf("token calls: got %d, want 1", got)
+			var tokens int // one, and that of somebody before whose refresh is tried again beside
+			f.Issuer.Do(func(*gatewaytest.Issuer) {
+				for _, calls := range presented {
+					if tokens++; calls != 1 {
+						t.Errorf("calls with one token: got %d, want 1", calls)
+					}
+				}
+			})
+			if tokens == 0 || tokens > 2 {
+				t.Errorf("tokens that were used: got %d, want 1", tokens)
 			}
 			lines := 0
 			for n, f := range x.all {
@@ -219,11 +229,11 @@ func refusedRefresh(t *testing.T, d *doors) {
 				lines += strings.Count(f.Log.String()[from[n]:], `"action":"session-ended"`)
 				p.on(f).wantOut(t)
 			}
-			if lines != 1 {
-				t.Errorf("lines about the end of the session: got %d, want 1", lines)
+			if lines != tokens {
+				t.Errorf("lines about the end of the session: got %d, want %d", lines, tokens)
 			}
-			if got := len(x.keys(t, "portero:row:*")); got != rows-1 {
-				t.Errorf("rows: got %d, want %d", got, rows-1)
+			if got := len(x.keys(t, "portero:row:*")); got != rows-tokens {
+				t.Errorf("rows: got %d, want %d", got, rows-tokens)
 			}
 			f.toIssuer(t, p.twin().get(t, "/app")) // and may sign in again
 		})

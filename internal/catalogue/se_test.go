@@ -412,7 +412,7 @@ func oneWrite(t *testing.T, d *doors) {
 		var wait sync.WaitGroup
 		for range 100 {
 			wait.Go(func() {
-				if a := p.twin().send(t, request{}); a.Status != http.StatusOK {
+				if a := p.patient(t, request{}); a.Status != http.StatusOK {
 					t.Errorf("got %s, want 200", a)
 				}
 			})

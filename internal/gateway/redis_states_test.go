@@ -258,14 +258,6 @@ func TestStoreTroubleLosses(t *testing.T) {
 	})
 }
 
-func texts(list []string) []any {
-	var out []any
-	for _, s := range list {
-		out = append(out, s)
-	}
-	return out
-}
-
 // SR-06: Redis is killed again and again while people sign in. Whoever reloads the page that failed gets in, and no code
 // is redeemed twice.
 func TestStoreTroubleKilledDuringSignIns(t *testing.T) {
