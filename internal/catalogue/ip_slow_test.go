@@ -306,6 +306,9 @@ func proxyEnvironment(t *testing.T, _ *doors) {
 	f = unsigned(t, gatewaytest.Options{TLS: true, Env: append(env, "PORTERO_LOGTO_INTERNAL_ENDPOINT="+address), Issuer: issuer})
 	f.toIssuer(t, way{front: f}.ask(t, request{Lines: navigation}))
 	unseen(t, "an internal address")
+	f = unsigned(t, gatewaytest.Options{TLS: true, Env: append(env, "PORTERO_LOGTO_INTERNAL_ENDPOINT=http://logto.internal.invalid"), Issuer: issuer})
+	f.unavailable(t, "an internal name that nobody has", way{front: f}.ask(t, request{Lines: navigation}))
+	unseen(t, "an internal name")
 }
 
 func flapping(t *testing.T, _ *doors) {

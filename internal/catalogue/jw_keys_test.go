@@ -350,7 +350,7 @@ func times(t *testing.T, d *doors) {
 	}
 	f := newFront(t, gatewaytest.Options{Clock: gatewaytest.NewClock(), TLS: true})
 	f.signInOver(t, rows(f.Clock.Now().Unix(), 1)...)
-	d.each(t, func(t *testing.T, w way) { w.signInWith(t, rows(time.Now().Unix(), 30)...) })
+	d.each(t, func(t *testing.T, w way) { w.signInWith(t, share(w, rows(time.Now().Unix(), 30))...) })
 }
 
 func accessTokenHash(t *testing.T, d *doors) {
