@@ -22,62 +22,6 @@ func appRig(t *testing.T) (*gatewaytest.Rig, *app) {
 	return gatewaytest.New(t, &gatewaytest.Options{Routes: a.routes}), a
 }
 
-// WS-01, WS-02: a WebSocket needs a session and a page of ours.
-func TestWebSocketIsGuarded(t *testing.T) {
-	t.Parallel()
-	rig, a := appRig(t)
-	b := rig.SignedIn(t, "/")
-	seen := a.hits.Load()
-	for name, c := range map[string]struct {
-		who    *gatewaytest.Browser
-		path   string
-		origin []string
-		want   int
-	}{
-		"no session":            {rig.Browser(t), "/ws", []string{rig.URL}, 401},
-		"another site":          {b, "/ws", []string{"https://evil.test"}, 403},
-		"null":                  {b, "/ws", []string{"null"}, 403},
-		"no origin":             {b, "/ws", nil, 403},
-		"a longer name":         {b, "/ws", []string{rig.URL + ".evil.test"}, 403},
-		"another port":          {b, "/ws", []string{"http://localhost:1"}, 403},
-		"another scheme":        {b, "/ws", []string{strings.Replace(rig.URL, "http", "https", 1)}, 403},
-		"public, another site":  {rig.Browser(t), "/public/ws", []string{"https://evil.test"}, 403},
-		"a host behind a route": {b, "/ws", []string{a.URL}, 403},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c2, resp, err := openSocket(rig, c.who, c.path, http.Header{"Origin": c.origin})
-			if err == nil {
-				c2.CloseNow()
-				t.Fatal("it opened")
-			}
-			if resp == nil || resp.StatusCode != c.want {
-				t.Errorf("got %v (%v), want %d", resp, err, c.want)
-			}
-		})
-	}
-	if got := a.hits.Load(); got != seen {
-		t.Errorf("%d handshakes reached the application", got-seen)
-	}
-	s := dialSocket(t, rig, b, "/ws", nil)
-	for _, text := range []string{"hello", strings.Repeat("x", 100<<10), ""} {
-		s.send(text)
-		if got := s.receive(); got != text {
-			t.Errorf("echo of %d bytes: got %d", len(text), len(got))
-		}
-	}
-	if got := a.header("X-Forwarded-Email"); got != "alice@example.com" {
-		t.Errorf("the application was told %q", got)
-	}
-	if got := a.header("Cookie"); got != "" {
-		t.Errorf("the application got the cookie %q", got)
-	}
-	p := dialSocket(t, rig, rig.Browser(t), "/public/ws", nil)
-	p.send("open to everybody")
-	if got := p.receive(); got != "open to everybody" {
-		t.Errorf("echo on a public route: got %q", got)
-	}
-}
-
 // WS-06, SE-09, SE-10: what is open for a session ends with it, on all its hosts, within two seconds, and brings
 // nothing back.
 func TestSignOutEndsWhatIsOpen(t *testing.T) {

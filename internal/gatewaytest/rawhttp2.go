@@ -42,7 +42,8 @@ type HTTP2Conn struct {
 	framer  *http2.Framer
 	table   bytes.Buffer
 	encoder *hpack.Encoder
-	last    uint32 // the newest stream; 0: none yet
+	last    uint32            // the newest stream; 0: none yet
+	data    map[uint32]string // :: stream → what Data has not returned yet
 }
 
 // DialHTTP2 opens a raw connection for HTTP/2. The rig must speak TLS. It closes with the test.
@@ -75,13 +76,17 @@ func (c *HTTP2Conn) Ask(q HTTP2) *Answer {
 	return a
 }
 
+func (c *HTTP2Conn) encode(fields [][2]string) {
+	for _, f := range fields {
+		c.encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+	}
+}
+
 // headers sends a head, or trailers, split into frames that every peer takes.
 func (c *HTTP2Conn) headers(fields [][2]string, end bool) {
 	const most = 16 << 10
 	c.table.Reset()
-	for _, f := range fields {
-		c.encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
-	}
+	c.encode(fields)
 	block := c.table.Bytes()
 	first := block[:min(most, len(block))]
 	block = block[len(first):]
