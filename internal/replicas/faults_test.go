@@ -88,10 +88,10 @@ func (f *faults) one(ctx context.Context, r *replica) {
 	switch {
 	case n < 20:
 		down := between(0, time.Second)
-		f.begin(ctx, r, killed, r.Kill, down, r.Start)
+		f.begin(ctx, r, killed, r.Kill, down, func() { r.Start() })
 	case n < 27:
 		down := between(0, time.Second)
-		f.begin(ctx, r, terminated, r.Terminate, down, r.Start)
+		f.begin(ctx, r, terminated, r.Terminate, down, func() { r.Start() })
 	case n < 50:
 		stopped := between(50*time.Millisecond, 4*time.Second)
 		if f.Long && f.random.IntN(20) == 0 {
