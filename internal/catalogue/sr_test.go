@@ -288,6 +288,7 @@ func storeSays(t *testing.T, d *doors) {
 		end()
 		a.open(t)
 		b.open(t)
+		x.ready(t)
 	})
 	t.Run("it permits nothing", func(t *testing.T) {
 		a, b := two(t)
@@ -302,8 +303,10 @@ func storeSays(t *testing.T, d *doors) {
 		end()
 		a.open(t)
 		b.open(t)
+		x.ready(t)
 	})
 	t.Run("it evicts", func(t *testing.T) {
+		x.ready(t)
 		a, b := two(t)
 		for _, row := range x.keys(t, "portero:row:*") {
 			x.redis.Do("DEL", row)
@@ -318,6 +321,7 @@ func storeOfGarbage(t *testing.T, d *doors) {
 	x := d.Nodes()
 	near, far := x.all[0], x.all[1]
 	t.Run("beside what is ours", func(t *testing.T) {
+		x.ready(t)
 		p, _ := x.arrive(t, newAlice())
 		for i := range 300 {
 			for n, command := range [][]any{{"SET", "garbage"}, {"RPUSH", "1"}, {"HSET", "1", "2"}, {"SADD", "1"}, {"ZADD", "1", "1"}} {
@@ -340,6 +344,7 @@ func storeOfGarbage(t *testing.T, d *doors) {
 		}
 	})
 	t.Run("markers", func(t *testing.T) {
+		x.ready(t)
 		before := x.keys(t, "portero:marker:*")
 		p, _ := x.arrive(t, newAlice())
 		session := p.twin()
@@ -368,6 +373,7 @@ func storeOfGarbage(t *testing.T, d *doors) {
 		}
 	})
 	t.Run("every key of ours", func(t *testing.T) {
+		x.ready(t)
 		p, _ := x.arrive(t, newAlice())
 		for _, key := range x.keys(t, "portero:*") {
 			otherKey("GEOADD", "13.4", "52.5", "garbage")(t, x, key)
