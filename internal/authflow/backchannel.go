@@ -136,11 +136,17 @@ func (f *Flow) logout(ctx context.Context, w http.ResponseWriter, r *http.Reques
 // readLogoutToken reads the body: one logout_token, and whatever else there is, which means nothing (2.5).
 func readLogoutToken(w http.ResponseWriter, r *http.Request, deadline time.Time) (string, error) {
 	types := r.Header.Values("Content-Type")
+	refusal := ""
 	if len(types) != 1 {
-		return "", badLogout("there is not one content type")
+		refusal = "there is not one content type"
+	} else if kind, _, err := mime.ParseMediaType(types[0]); err != nil || kind != "application/x-www-form-urlencoded" {
+		refusal = "the content type is not application/x-www-form-urlencoded"
 	}
-	if kind, _, err := mime.ParseMediaType(types[0]); err != nil || kind != "application/x-www-form-urlencoded" {
-		return "", badLogout("the content type is not application/x-www-form-urlencoded")
+	if refusal != "" {
+		if r.ContentLength != 0 && r.ProtoMajor == 1 { // else net/http waits for a body that nobody reads before it answers
+			w.Header().Set("Connection", "close")
+		}
+		return "", badLogout(refusal)
 	}
 	connection := http.NewResponseController(w) // one that has no deadlines is a test's
 	_ = connection.SetReadDeadline(deadline)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -169,103 +168,6 @@ func TestClientLeaves(t *testing.T) {
 	eventually(t, "nothing is counted as live", func() bool { return metric(t, rig, "portero_live_connections") == "0" })
 }
 
-// zeros is a body of n bytes that nobody holds in memory.
-func zeros(n int64) io.Reader { return io.LimitReader(zero{}, n) }
-
-type zero struct{}
-
-func (zero) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
-// peak is how far the heap grows while f runs.
-func peak(f func()) uint64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	start, most := m.HeapAlloc, uint64(0)
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				var m runtime.MemStats
-				runtime.ReadMemStats(&m)
-				most = max(most, m.HeapAlloc)
-			case <-done:
-				return
-			}
-		}
-	}()
-	f()
-	close(done)
-	<-stopped
-	return most - min(start, most)
-}
-
-// DS-07: uploads and downloads pass through; whatever their size, they are not kept.
-//
-// Not parallel: it looks at the memory of the process.
-func TestStreaming(t *testing.T) {
-	a := newApp(t)
-	rig := gatewaytest.New(t, &gatewaytest.Options{Routes: a.routes})
-	b := rig.SignedIn(t, "/")
-	const size = 64 << 20
-	sameOrigin := map[string]string{"Origin": rig.URL, "Sec-Fetch-Site": "same-origin", "Content-Type": "application/octet-stream"}
-	for name, length := range map[string]int64{"with a length": size, "chunked": -1} {
-		t.Run("upload "+name, func(t *testing.T) {
-			var got *gatewaytest.Response
-			grown := peak(func() {
-				r := b.Request(http.MethodPost, rig.URL+"/upload", zeros(size), sameOrigin)
-				r.ContentLength = length
-				got = b.Do(r)
-			})
-			if want := fmt.Sprintf(`{"bytes":%d,"length":%d,"method":"POST"}`, size, length); strings.TrimSpace(got.Text) != want {
-				t.Errorf("got %s %s, want %s", got.Status, got.Text, want)
-			}
-			if grown > 16<<20 {
-				t.Errorf("the heap grew by %d MiB", grown>>20)
-			}
-		})
-	}
-	t.Run("download", func(t *testing.T) {
-		var n int64
-		grown := peak(func() {
-			resp := b.Open(b.Request(http.MethodGet, rig.URL+"/download", nil, nil))
-			defer resp.Body.Close()
-			var err error
-			if n, err = io.Copy(io.Discard, resp.Body); err != nil {
-				t.Error(err)
-			}
-		})
-		if n != size || grown > 16<<20 {
-			t.Errorf("got %d bytes and %d MiB more heap, want %d bytes", n, grown>>20, size)
-		}
-	})
-	t.Run("an upload that breaks off", func(t *testing.T) {
-		pr, pw := io.Pipe()
-		ctx, leave := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			r := b.Request(http.MethodPost, rig.URL+"/upload", pr, sameOrigin)
-			if resp, err := b.Send(r.WithContext(ctx)); err == nil {
-				resp.Body.Close()
-				t.Errorf("an answer came: %s", resp.Status)
-			}
-		}()
-		pw.Write(make([]byte, 1<<20))
-		leave()
-		pw.CloseWithError(context.Canceled) // else the client waits for more to send
-		waitFor(t, "the application to notice", a.gone)
-		<-ended
-	})
-}
-
 // UP-07: the client is told to continue by the application alone, and a refusal leaves the connections in order.
 func TestExpectContinue(t *testing.T) {
 	t.Parallel()
@@ -365,40 +267,5 @@ func TestAnswerBreaksOff(t *testing.T) {
 	}
 	if got := b.Get(rig.URL + "/"); got.StatusCode != http.StatusOK {
 		t.Errorf("the next request: got %s, want 200", got.Status)
-	}
-}
-
-// DS-12: bodies of every kind arrive as they were sent.
-func TestBodies(t *testing.T) {
-	t.Parallel()
-	rig, a := appRig(t)
-	b := rig.SignedIn(t, "/")
-	cookie := rig.Cookie() + "=" + b.Cookies("localhost")[rig.Cookie()]
-	host := strings.TrimPrefix(rig.URL, "http://")
-	head := func(method, rest string) string {
-		return method + " /upload HTTP/1.1\r\nHost: " + host + "\r\nCookie: " + cookie + "\r\nOrigin: " + rig.URL + "\r\nSec-Fetch-Site: same-origin\r\n" + rest
-	}
-	for name, c := range map[string]struct{ text, want string }{
-		"POST without a body":  {head("POST", "Content-Length: 0\r\n\r\n"), `"bytes":0,"length":0,"method":"POST"`},
-		"POST without length":  {head("POST", "\r\n"), `"bytes":0,"length":0,"method":"POST"`},
-		"PATCH without a body": {head("PATCH", "\r\n"), `"bytes":0,"length":0,"method":"PATCH"`},
-		"PUT":                  {head("PUT", "Content-Length: 3\r\n\r\nabc"), `"bytes":3,"length":3,"method":"PUT"`},
-		"chunked":              {head("POST", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), `"bytes":5,"length":-1,"method":"POST"`},
-		"chunked and empty":    {head("POST", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), `"bytes":0,"length":-1,"method":"POST"`},
-		"DELETE with a body":   {head("DELETE", "Content-Length: 2\r\n\r\nxy"), `"bytes":2,"length":2,"method":"DELETE"`},
-		"GET with a body":      {head("GET", "Content-Length: 2\r\n\r\nxy"), `"bytes":2,"length":2,"method":"GET"`},
-		"PROPFIND with a body": {head("PROPFIND", "Content-Length: 2\r\n\r\nxy"), `"bytes":2,"length":2,"method":"PROPFIND"`},
-		"REPORT":               {head("REPORT", "\r\n"), `"bytes":0,"length":0,"method":"REPORT"`},
-		"a compressed body":    {head("POST", "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b"), `"bytes":2,"length":2,"method":"POST"`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if got := rig.Raw(t, c.text); got.Status != http.StatusOK || !strings.Contains(got.Body, c.want) {
-				t.Errorf("got %s %s, want %s", got, got.Body, c.want)
-			}
-		})
-	}
-	if a.hits.Load() == 0 {
-		t.Error("nothing arrived")
 	}
 }

@@ -139,19 +139,3 @@ func TestSignOutOvertakesALookup(t *testing.T) {
 		t.Errorf("after the sign-out the upstream got %q", got)
 	}
 }
-
-// A form of ours is read as far as it can be one.
-func TestFormsAreBounded(t *testing.T) {
-	t.Parallel()
-	rig := gatewaytest.New(t, nil)
-	b := rig.SignedIn(t, "/")
-	if got := b.Post(rig.URL+"/sign-out", url.Values{"return_to": {"/" + strings.Repeat("a", 64<<10)}}); got.StatusCode != http.StatusRequestEntityTooLarge {
-		t.Errorf("a form of more than 64 KiB: got %s, want 413", got.Status)
-	}
-	if got := b.Get(rig.URL + "/"); got.StatusCode != http.StatusOK {
-		t.Errorf("the session afterwards: got %s, want 200", got.Status)
-	}
-	if got := b.Post(rig.URL+"/sign-out", url.Values{"return_to": {"/" + strings.Repeat("a", 32<<10)}}); got.StatusCode != http.StatusSeeOther {
-		t.Errorf("a form of 32 KiB: got %s, want 303", got.Status)
-	}
-}

@@ -40,6 +40,7 @@ type Dialing struct {
 	To         string // where to, as HOST:PORT; "": Rig.Addr
 	ServerName string // the name in the TLS handshake; "": the gateway's
 	First      string // what is sent before all else, before the TLS handshake too
+	Protocol   string // what ALPN asks for; "": http/1.1
 }
 
 // Conn is a connection on which the bytes of a test leave as they are.
@@ -59,7 +60,7 @@ func (r *Rig) Dial(t testing.TB) *Conn {
 // DialAs is Dial in an unusual way.
 func (r *Rig) DialAs(t testing.TB, d Dialing) *Conn {
 	t.Helper()
-	return r.dial(t, d, "http/1.1")
+	return r.dial(t, d, cmp.Or(d.Protocol, "http/1.1"))
 }
 
 func (r *Rig) dial(t testing.TB, d Dialing, protocol string) *Conn {
