@@ -111,6 +111,9 @@ func (g *generation) answerFor(r *http.Request, err error) answer {
 			"support_code", telemetry.FromContext(r.Context()).SupportCode())
 		base.ID, base.LanguageReturn = page.BadRequest, withoutQuery(base.LanguageReturn)
 		return answer{page: base, proxy: "http_request_error"}
+	case errors.Is(err, errMalformed):
+		base.ID, base.LanguageReturn = page.BadRequest, withoutQuery(base.LanguageReturn)
+		return answer{page: base, proxy: "http_request_error"}
 	case errors.Is(err, errMethod):
 		base.ID, base.Status = page.BadRequest, http.StatusMethodNotAllowed
 		return answer{page: base, proxy: "http_request_denied", header: http.Header{"Allow": {route.Methods()}}}

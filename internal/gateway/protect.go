@@ -48,6 +48,9 @@ func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarde
 	if !route.ValidMethod(r.Method) {
 		return errMethod
 	}
+	if malformedHTTP2(r) {
+		return errMalformed
+	}
 	target, err := route.ParseTarget(r.Method, r.RequestURI, r.Host)
 	if err != nil {
 		return err

@@ -3,8 +3,8 @@ package gatewaytest
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -67,18 +67,34 @@ func (c *HTTP2Conn) Follow(see func(f http2.Frame) bool) error {
 	}
 }
 
-// Ends reads to the end of the connection and returns why the peer gave it up, "" if it did not say.
-func (c *HTTP2Conn) Ends() (why string, err error) {
-	err = c.Follow(func(f http2.Frame) bool {
-		if away, ok := f.(*http2.GoAwayFrame); ok {
-			why = away.ErrCode.String()
+// Marker is what a ping says to which Ends waits for the answer.
+var Marker = [8]byte{'m', 'a', 'r', 'k', 'e', 'r'}
+
+// Ends reads, answering nothing, so that somebody else may write meanwhile, until the connection ends or a ping with
+// Marker has been answered: then all that was sent before has been read. why is why the peer gave the connection up, ""
+// if it did not.
+func (c *HTTP2Conn) Ends() (why string) {
+	for {
+		f, err := c.framer.ReadFrame()
+		var stream http2.StreamError
+		if err != nil && !errors.As(err, &stream) {
+			if why == "" && errors.Is(err, os.ErrDeadlineExceeded) {
+				c.t.Errorf("neither the end of the connection nor the answer to a ping: %v", err)
+			}
+			if why == "" {
+				why = err.Error()
+			}
+			return why
 		}
-		return true
-	})
-	if errors.Is(err, io.EOF) {
-		err = nil
+		switch f := f.(type) {
+		case *http2.GoAwayFrame:
+			why = f.ErrCode.String()
+		case *http2.PingFrame:
+			if f.IsAck() && f.Data == Marker {
+				return why
+			}
+		}
 	}
-	return why, err
 }
 
 // Data reads until a stream has brought n bytes more, or ends.
