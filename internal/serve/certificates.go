@@ -61,8 +61,9 @@ func (c *Certificates) NotAfter() time.Time { return c.current.Load().Leaf.NotAf
 // certificate last loaded.
 func (c *Certificates) TLSConfig() *tls.Config {
 	return &tls.Config{
-		MinVersion: minTLS,
-		NextProtos: []string{"h2", "http/1.1"},
+		MinVersion:   minTLS,
+		CipherSuites: suites,
+		NextProtos:   []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return c.current.Load(), nil
 		},

@@ -155,3 +155,15 @@ func (s *Server) Close() error {
 
 // minTLS is what clients must speak at least (RFC 9325, section 3.1.1).
 const minTLS = tls.VersionTLS12
+
+// suites are those of TLS 1.2 with forward secrecy and authenticated encryption
+// (RFC 9325, section 4.2); what Go takes by itself has CBC with SHA-1 as well.
+// TLS 1.3 has its own.
+var suites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}

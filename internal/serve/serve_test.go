@@ -221,10 +221,15 @@ func TestTLSSpeaksHTTP2AndNothingOld(t *testing.T) {
 		t.Errorf("got %s, want HTTP/2.0", got)
 	}
 
-	old := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
-	if c, err := tls.Dial("tcp", s.Addr().String(), old); err == nil {
-		c.Close()
-		t.Error("TLS 1.1 was accepted")
+	for name, old := range map[string]*tls.Config{
+		"TLS 1.1":        {MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
+		"CBC with SHA-1": {MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA}},
+	} {
+		old.InsecureSkipVerify = true
+		if c, err := tls.Dial("tcp", s.Addr().String(), old); err == nil {
+			c.Close()
+			t.Errorf("%s was accepted", name)
+		}
 	}
 }
 
