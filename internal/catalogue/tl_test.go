@@ -28,6 +28,9 @@ var transport = family{ID: "TL", Title: "TLS", Attacks: []attack{
 		Missing: "Portero opens no second port for http, so a redirect from there is the business of the server in front."},
 	{ID: "TL-03", Name: "Strict-Transport-Security", Want: "never from Portero, over http least of all; an application's own leaves once, over https direct and behind a trusted proxy", Why: "CVE-2026-53624 fiber: never sent behind a proxy, because of a wrong test for the scheme", Test: strictTransport,
 		Missing: "Portero sends no Strict-Transport-Security of its own and has no setting for it, so an application's own is not replaced."},
+	{ID: "TL-04", Name: "certificates of applications", Want: "502, and no byte of a request leaves, unless the certificate is good for the name in the route; the handshake names the application", Why: "CVE-2025-66491 Traefik: verification was switched off where somebody had asked for it", Test: upstreamCertificates},
+	{ID: "TL-05", Name: "certificate replaced under load", Want: "new handshakes show the new one, a broken one changes nothing, and no request and no connection is dropped", Why: "a renewal at night must not need anybody", Test: certificateReload,
+		Missing: "Portero asks no client for a certificate, so there is no authority of clients whose sessions of TLS would have to end."},
 }}
 
 // tlCertificate writes a certificate of no authority for the program's hosts over the files of a program.
@@ -61,8 +64,10 @@ func tlCertificate(t *testing.T, f *front, useRSA bool) (serial string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keyText := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	f.Secret(strings.Split(string(keyText), "\n")[1], "key of the certificate")
 	tlReplace(t, f.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	tlReplace(t, f.Key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
+	tlReplace(t, f.Key, keyText)
 	return number.String()
 }
 
