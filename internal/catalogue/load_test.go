@@ -276,9 +276,15 @@ func (w way) upload(t *testing.T, method, target string, length int64, lines ...
 		q.Header.Set(l[0], l[1])
 	}
 	u.Writer = in
-	u.leave = func() { cancel(); in.CloseWithError(context.Canceled) }
-	client := w.http2Client(t)
+	client, gone := w.http2Client(t), make(chan struct{})
+	u.leave = func() {
+		cancel()
+		in.CloseWithError(context.Canceled)
+		<-gone
+		client.CloseIdleConnections()
+	}
 	go func() {
+		defer close(gone)
 		resp, err := client.Do(q)
 		r.CloseWithError(io.ErrClosedPipe)
 		if err != nil {

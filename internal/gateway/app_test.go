@@ -43,16 +43,8 @@ func newApp(t testing.TB) *app {
 	m.HandleFunc("/events", a.events)
 	m.HandleFunc("/upload", a.upload)
 	m.HandleFunc("/download", a.download)
-	m.HandleFunc("/hints", a.hints)
 	m.HandleFunc("/trailers", a.trailers)
-	m.HandleFunc("/refuse", a.refuse)
 	m.HandleFunc("/wait/", a.wait)
-	m.HandleFunc("/half", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "100")
-		io.WriteString(w, "half")
-		http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler)
-	})
 	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.hits.Add(1)
@@ -139,27 +131,12 @@ func (a *app) download(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *app) hints(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Link", "</style.css>; rel=preload; as=style")
-	w.WriteHeader(http.StatusEarlyHints)
-	w.Header().Set("Content-Type", "text/html")
-	w.Header().Add("Set-Cookie", "app=1; Path=/")
-	w.Header().Set("Etag", `"1"`)
-	io.WriteString(w, "<!doctype html>hello")
-}
-
 func (a *app) trailers(w http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 	w.Header().Set("Trailer", "Digest-Of-It")
 	io.WriteString(w, "body")
 	w.Header().Set("Digest-Of-It", "abc:"+r.Trailer.Get("Checksum"))
 	w.Header().Set(http.TrailerPrefix+"X-Forwarded-User", "forged")
-}
-
-// refuse answers before the body comes.
-func (a *app) refuse(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Connection", "close")
-	http.Error(w, "too large for us", http.StatusRequestEntityTooLarge)
 }
 
 // wait answers never.

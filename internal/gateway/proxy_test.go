@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -141,103 +138,6 @@ func TestEventStream(t *testing.T) {
 	}
 }
 
-// UP-12: when the client leaves, the application learns of it; the log has a line, the session is untouched.
-func TestClientLeaves(t *testing.T) {
-	t.Parallel()
-	rig, a := appRig(t)
-	b := rig.SignedIn(t, "/")
-	ctx, leave := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		_, err := b.Send(b.Request(http.MethodGet, rig.URL+"/wait/y", nil, nil).WithContext(ctx))
-		ended <- err
-	}()
-	waitFor(t, "the request", a.begun)
-	start := time.Now()
-	leave()
-	waitFor(t, "the application to notice", a.gone)
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("the application noticed after %s, want a second at most", took)
-	}
-	if err := <-ended; err == nil {
-		t.Error("an answer came")
-	}
-	if got := b.Get(rig.URL + "/"); got.StatusCode != http.StatusOK {
-		t.Errorf("afterwards: got %s, want 200", got.Status)
-	}
-	eventually(t, "nothing is counted as live", func() bool { return metric(t, rig, "portero_live_connections") == "0" })
-}
-
-// UP-07: the client is told to continue by the application alone, and a refusal leaves the connections in order.
-func TestExpectContinue(t *testing.T) {
-	t.Parallel()
-	rig, _ := appRig(t)
-	b := rig.SignedIn(t, "/")
-	send := func(path string) (status int, continued, read bool) {
-		t.Helper()
-		body := &watched{Reader: strings.NewReader(strings.Repeat("x", 1<<20))}
-		r := b.Request(http.MethodPost, rig.URL+path, body, map[string]string{
-			"Origin": rig.URL, "Sec-Fetch-Site": "same-origin", "Expect": "100-continue", "Content-Type": "text/plain",
-		})
-		r.ContentLength = 1 << 20
-		r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { continued = true }}))
-		resp := b.Do(r)
-		return resp.StatusCode, continued, body.read.Load()
-	}
-	for range 3 {
-		if status, continued, read := send("/upload"); status != http.StatusOK || !continued || !read {
-			t.Errorf("an upload that is wanted: got %d, told to continue %t, sent %t", status, continued, read)
-		}
-		if status, continued, _ := send("/refuse"); status != http.StatusRequestEntityTooLarge || continued {
-			t.Errorf("one that is refused: got %d, told to continue %t; want 413 and false", status, continued)
-		}
-		if got := b.Get(rig.URL + "/"); got.Text != "hello" {
-			t.Errorf("the request behind it: got %s %q", got.Status, got.Text)
-		}
-	}
-	// Without a session the body is not asked for at all.
-	c := rig.Dial(t)
-	c.Send("POST /upload HTTP/1.1\r\nHost: " + strings.TrimPrefix(rig.URL, "http://") + "\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n")
-	if got := c.Answer(http.MethodPost); got.Status != http.StatusUnauthorized || len(got.Informational) != 0 {
-		t.Errorf("without a session: got %s after %v, want 401 and nothing before", got, got.Informational)
-	}
-}
-
-type watched struct {
-	io.Reader
-	read atomic.Bool
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	w.read.Store(true)
-	return w.Reader.Read(p)
-}
-
-// UP-06: early hints arrive before the answer, which keeps all its headers and cookies.
-func TestEarlyHints(t *testing.T) {
-	t.Parallel()
-	rig, _ := appRig(t)
-	b := rig.SignedIn(t, "/")
-	var hints []textproto.MIMEHeader
-	r := b.Request(http.MethodGet, rig.URL+"/hints", nil, nil)
-	r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
-		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
-			if code == http.StatusEarlyHints {
-				hints = append(hints, h)
-			}
-			return nil
-		},
-	}))
-	got := b.Do(r)
-	if len(hints) != 1 || hints[0].Get("Link") != "</style.css>; rel=preload; as=style" || hints[0].Get("Set-Cookie") != "" {
-		t.Errorf("early hints: got %v, want one with the link and no cookie", hints)
-	}
-	if got.StatusCode != http.StatusOK || got.Header.Get("Etag") != `"1"` || got.Header.Get("Link") == "" || got.Header.Get("Set-Cookie") != "app=1; Path=/" ||
-		got.Header.Get("Cache-Control") != "private, no-store" || got.Text != "<!doctype html>hello" {
-		t.Errorf("the answer: got %s %v %q", got.Status, got.Header, got.Text)
-	}
-}
-
 // An answer's trailers pass, less those that are ours to say; a request's do not (RFC 9110 6.5.1 leaves it to us).
 func TestTrailers(t *testing.T) {
 	t.Parallel()
@@ -251,21 +151,5 @@ func TestTrailers(t *testing.T) {
 	}
 	if got := got.Trailer.Get("X-Forwarded-User"); got != "" {
 		t.Errorf("an identity header as a trailer: got %q", got)
-	}
-}
-
-// UP-03: half an answer is not shown as a whole one.
-func TestAnswerBreaksOff(t *testing.T) {
-	t.Parallel()
-	rig, _ := appRig(t)
-	b := rig.SignedIn(t, "/")
-	if resp, err := b.Send(b.Request(http.MethodGet, rig.URL+"/half", nil, nil)); err == nil { // else not even the head came
-		defer resp.Body.Close()
-		if text, err := io.ReadAll(resp.Body); err == nil {
-			t.Errorf("got %q without an error", text)
-		}
-	}
-	if got := b.Get(rig.URL + "/"); got.StatusCode != http.StatusOK {
-		t.Errorf("the next request: got %s, want 200", got.Status)
 	}
 }

@@ -54,6 +54,14 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 			slog.String("header", name), slog.String("subject", c.Identity.Subject))
 	}
 
+	// net/http takes these two for leave to send a request again that may have arrived; in lower case it does not know them.
+	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if lines := h[name]; len(lines) > 0 {
+			delete(h, name)
+			h[strings.ToLower(name)] = lines
+		}
+	}
+
 	// 4. Where it came from.
 	x.values = [...]string{c.From.ForwardedFor, c.From.Host, c.From.Scheme, c.From.Port, clientAddr(c.From.Client), c.From.RequestID}
 	for i, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-Ip", "X-Request-Id"} {
@@ -117,16 +125,23 @@ func keepInLine(line string, own func(string) bool) string {
 // use it would be taken for this one.
 func bindsConnection(credentials []string) bool {
 	for _, c := range credentials {
-		scheme, _, _ := strings.Cut(strings.TrimLeft(c, " \t"), " ")
-		if connectionScheme(scheme) {
+		if connectionScheme(firstWord(c)) {
 			return true
 		}
 	}
 	return false
 }
 
+// firstWord is the scheme of a challenge or of credentials, for whoever takes a tab for a blank, too.
+func firstWord(s string) string {
+	s = strings.TrimLeft(s, " \t")
+	if end := strings.IndexAny(s, " \t,"); end >= 0 {
+		return s[:end]
+	}
+	return s
+}
+
 func connectionScheme(scheme string) bool {
-	scheme = strings.Trim(scheme, " \t")
 	return strings.EqualFold(scheme, "NTLM") || strings.EqualFold(scheme, "Negotiate")
 }
 

@@ -167,6 +167,7 @@ func TestAuthorization(t *testing.T) {
 		"is dropped where told":            {true, "Authorization: Basic YTpi", ""},
 		"NTLM binds a connection":          {false, "Authorization: NTLM TlRMTVNTUAAB", ""},
 		"Negotiate does, in any case":      {false, "Authorization: negotiate YII", ""},
+		"and with a tab behind it":         {false, "Authorization: Negotiate\tYII", ""},
 		"a name that only begins so":       {false, "Authorization: NegotiateX YII", "NegotiateX YII"},
 		"hidden behind another credential": {false, "Authorization: Basic YTpi\r\nAuthorization: NTLM x", ""},
 	}

@@ -129,7 +129,7 @@ func keepChallenges(line string) (kept string, dropped bool) {
 	for line != "" {
 		var element string
 		element, line = cutElement(line)
-		word, _, _ := strings.Cut(strings.Trim(element, " \t"), " ")
+		word := firstWord(element)
 		if !strings.Contains(word, "=") { // a scheme; otherwise a parameter of the last one
 			dropping = connectionScheme(word)
 		}

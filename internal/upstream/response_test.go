@@ -77,6 +77,7 @@ func TestConnectionBoundChallengesAreRemoved(t *testing.T) {
 	tests := map[string]struct{ in, want []string }{
 		"NTLM":                        {[]string{"NTLM"}, nil},
 		"both":                        {[]string{"Negotiate", "ntlm TlRM=="}, nil},
+		"with tabs":                   {[]string{"Basic realm=x,\tNegotiate\tabc", "\tNTLM\t"}, []string{"Basic realm=x"}},
 		"another line stays":          {[]string{"Negotiate", `Basic realm="x"`}, []string{`Basic realm="x"`}},
 		"another in the line stays":   {[]string{`Negotiate, Basic realm="a, NTLM", charset="UTF-8", NTLM`}, []string{`Basic realm="a, NTLM", charset="UTF-8"`}},
 		"others are not touched":      {[]string{`Digest realm="NTLM",  nonce="n"`, "Bearer"}, []string{`Digest realm="NTLM",  nonce="n"`, "Bearer"}},
