@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/textproto"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,9 +29,6 @@ type app struct {
 	begun  chan string // paths under /wait that have arrived
 	hits   atomic.Int64
 	done   chan struct{} // closed at the end of the test
-
-	mu   sync.Mutex
-	last *http.Request
 }
 
 func newApp(t testing.TB) *app {
@@ -48,9 +44,6 @@ func newApp(t testing.TB) *app {
 	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.hits.Add(1)
-		a.mu.Lock()
-		a.last = r
-		a.mu.Unlock()
 		m.ServeHTTP(w, r)
 	}))
 	s.Config.ErrorLog = nil
@@ -63,12 +56,6 @@ func newApp(t testing.TB) *app {
 	a.URL = s.URL
 	a.routes = fmt.Sprintf("\n  - {name: app, title: Wiki, path: /, upstreams: [{url: %q}]}\n  - {name: public, path: /public, access: public, strip_prefix: true, upstreams: [{url: %q}]}\n", s.URL, s.URL)
 	return a
-}
-
-func (a *app) header(name string) string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.last.Header.Get(name)
 }
 
 func (a *app) echo(w http.ResponseWriter, r *http.Request) {
