@@ -32,7 +32,7 @@ var transport = family{ID: "TL", Title: "TLS", Attacks: []attack{
 	{ID: "TL-05", Name: "certificate replaced under load", Want: "new handshakes show the new one, a broken one changes nothing, and no request and no connection is dropped", Why: "a renewal at night must not need anybody", Test: certificateReload,
 		Missing: "Portero asks no client for a certificate, so there is no authority of clients whose sessions of TLS would have to end."},
 	{ID: "TL-06", Name: "floods of new keys and renegotiations, half handshakes", Want: "keys change between requests; a row of changes, and any renegotiation, closes the connection; 300 half handshakes end after the time of a head, and others are served", Why: "CVE-2026-32283, CVE-2026-56862 Go: floods of KeyUpdate; CVE-2009-3555", Test: handshakeFloods,
-		Missing: "Ten thousand half handshakes are scaled to 300: what bounds them is time."},
+		Missing: "Ten thousand half handshakes are scaled to 300: what bounds them is time. A handshake message of 16 MB is tried over HTTP/1.1 alone: over HTTP/2 the alert that crypto/tls answers with races with its own writes."},
 	{ID: "TL-07", Name: "nonsense in ALPN and in the server's name", Want: "an alert and one escaped line at level debug; 421 where the name is another one; no name is as good as ours", Why: "CVE-2025-58189 Go: what ALPN held stood in the error as it was", Test: oddHellos},
 }}
 
