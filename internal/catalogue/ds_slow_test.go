@@ -178,11 +178,15 @@ func idling(t *testing.T, upstream string) *doors {
 }
 
 func slowBodies(t *testing.T, _ *doors) {
-	d := idling(t, "")
+	var ways []way // each with an application of its own
+	for _, d := range []*doors{idling(t, ""), idling(t, "")} {
+		ways = append(ways, way{front: d.tls, h2: len(ways) > 0}, way{front: d.plain})
+	}
+	ways = ways[:3]
 	// Forms of ours.
 	began := time.Now()
 	var forms []*upload
-	for _, w := range []way{{front: d.plain}, {front: d.tls}, {front: d.tls, h2: true}} {
+	for _, w := range ways {
 		for _, target := range []string{"/sign-out", "/_portero/sessions/end"} {
 			u := w.upload(t, "POST", target, 100, "Content-Type", "application/x-www-form-urlencoded")
 			io.WriteString(u, "return_to=")
@@ -190,7 +194,7 @@ func slowBodies(t *testing.T, _ *doors) {
 		}
 	}
 	t.Parallel()
-	defer func() {
+	t.Cleanup(func() {
 		for n, u := range forms {
 			a := u.answered(t)
 			if took := time.Since(began); a.Status != http.StatusRequestEntityTooLarge || took < headTime-time.Second {
@@ -198,65 +202,70 @@ func slowBodies(t *testing.T, _ *doors) {
 			}
 			u.leave()
 		}
-	}()
-	d.signedIn(t, func(t *testing.T, w way) {
-		// Slow, and never idle: twice as long as the limit.
-		for _, length := range []int64{10, -1} {
-			u := w.upload(t, "POST", "/app/slow", length)
-			tick := time.NewTicker(200 * time.Millisecond)
-			for range 10 {
-				<-tick.C
+	})
+	for _, w := range ways {
+		t.Run(map[bool]string{true: "HTTP 2", false: map[bool]string{true: "HTTP 1.1 in TLS", false: "plain HTTP 1.1"}[w.TLS]}[w.h2], func(t *testing.T) {
+			t.Parallel()
+			w.cookie = w.alice
+			// Slow, and never idle: twice as long as the limit.
+			for _, length := range []int64{10, -1} {
+				u := w.upload(t, "POST", "/app/slow", length)
+				tick := time.NewTicker(200 * time.Millisecond)
+				for range 10 {
+					<-tick.C
+					io.WriteString(u, "x")
+				}
+				tick.Stop()
+				u.end()
+				if a := u.answered(t); a.Status != http.StatusOK {
+					t.Errorf("a slow upload: got %s, want 200", a)
+				}
+				w.Upstream.Forget()
+			}
+			for name, method := range map[string]string{"a body that stops": "POST", "a GET that announces a body": "GET"} {
+				open, began := w.Upstream.Open(), time.Now()
+				u := w.upload(t, method, "/app/stops", 1_000_000)
+				if method == "POST" {
+					io.WriteString(u, strings.Repeat("x", 100))
+				}
+				gatewaytest.Await(t, "the request is at the application", func() bool { return strings.Contains(w.Upstream.Bytes(), "/app/stops") })
+				a := u.answered(t)
+				if took := time.Since(began); a.Status != http.StatusBadRequest || took < 900*time.Millisecond || took > loaded {
+					t.Errorf("%s: got %s after %s, want 400 after a second", name, a, took)
+				}
+				gatewaytest.Await(t, "the application is let go", func() bool { return w.Upstream.Open() <= open })
+				if strings.Contains(a.Body, "the application") || w.Upstream.Requests() != nil {
+					t.Errorf("%s: the application has answered %q", name, w.Upstream.Requests())
+				}
+				w.Upstream.Forget()
+				u.leave()
+			}
+			if a := w.ask(t, request{}); a.Status != http.StatusOK {
+				t.Errorf("afterwards: got %s, want 200", a)
+			}
+
+			// Strangers.
+			w.cookie = ""
+			w.Upstream.Forget()
+			for _, length := range []int64{1_000_000, -1} {
+				u := w.upload(t, "POST", "/app/slow", length)
 				io.WriteString(u, "x")
+				a := u.answered(t)
+				if a.Status != http.StatusUnauthorized || !w.h2 && !a.Close {
+					t.Errorf("a stranger's upload: got %s, closing %t, want 401 and the end of the connection", a, a.Close)
+				}
+				w.denied(t, a)
+				u.leave()
 			}
-			tick.Stop()
-			u.end()
-			if a := u.answered(t); a.Status != http.StatusOK {
-				t.Errorf("a slow upload: got %s, want 200", a)
+			began := time.Now()
+			u := w.upload(t, "POST", gatewaytest.LogoutPath, 100, "Content-Type", "application/x-www-form-urlencoded")
+			io.WriteString(u, "logout_token=")
+			if a := u.answered(t); a.Status != http.StatusBadRequest || time.Since(began) > loaded {
+				t.Errorf("half a logout token: got %s after %s, want 400 within a second", a, time.Since(began))
 			}
-			w.Upstream.Forget()
-		}
-		for name, method := range map[string]string{"a body that stops": "POST", "a GET that announces a body": "GET"} {
-			open, began := w.Upstream.Open(), time.Now()
-			u := w.upload(t, method, "/app/stops", 1_000_000)
-			if method == "POST" {
-				io.WriteString(u, strings.Repeat("x", 100))
-			}
-			gatewaytest.Await(t, "the request is at the application", func() bool { return strings.Contains(w.Upstream.Bytes(), "/app/stops") })
-			a := u.answered(t)
-			if took := time.Since(began); a.Status != http.StatusBadRequest || took < 900*time.Millisecond || took > loaded {
-				t.Errorf("%s: got %s after %s, want 400 after a second", name, a, took)
-			}
-			gatewaytest.Await(t, "the application is let go", func() bool { return w.Upstream.Open() <= open })
-			if strings.Contains(a.Body, "the application") || w.Upstream.Requests() != nil {
-				t.Errorf("%s: the application has answered %q", name, w.Upstream.Requests())
-			}
-			w.Upstream.Forget()
 			u.leave()
-		}
-		if a := w.ask(t, request{}); a.Status != http.StatusOK {
-			t.Errorf("afterwards: got %s, want 200", a)
-		}
-	})
-	d.stranger(t, func(t *testing.T, w way) {
-		w.Upstream.Forget()
-		for _, length := range []int64{1_000_000, -1} {
-			u := w.upload(t, "POST", "/app/slow", length)
-			io.WriteString(u, "x")
-			a := u.answered(t)
-			if a.Status != http.StatusUnauthorized || !w.h2 && !a.Close {
-				t.Errorf("a stranger's upload: got %s, closing %t, want 401 and the end of the connection", a, a.Close)
-			}
-			w.denied(t, a)
-			u.leave()
-		}
-		began := time.Now()
-		u := w.upload(t, "POST", gatewaytest.LogoutPath, 100, "Content-Type", "application/x-www-form-urlencoded")
-		io.WriteString(u, "logout_token=")
-		if a := u.answered(t); a.Status != http.StatusBadRequest || time.Since(began) > loaded {
-			t.Errorf("half a logout token: got %s after %s, want 400 within a second", a, time.Since(began))
-		}
-		u.leave()
-	})
+		})
+	}
 }
 
 func slowReaders(t *testing.T, _ *doors) {
@@ -349,7 +358,7 @@ func idleConnections(t *testing.T, _ *doors) {
 			}
 		}
 	})
-	flat(t, "with 2,000 idle connections", grew, 128)
+	flat(t, "with 2,000 idle connections", grew, 256)
 	if got := f.holds(t).files - before.files; got < many {
 		t.Errorf("open files: got %d more, want one for each connection", got)
 	}
