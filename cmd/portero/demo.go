@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 
@@ -36,6 +37,7 @@ With --config, the mails go to the Mailgun account of that file and the pages lo
 			}
 			log := telemetry.NewLogger(telemetry.LogConfig{Level: level, Writer: cmd.ErrOrStderr(), Terminal: isTerminal(os.Stderr)})
 			slog.SetDefault(log)
+			stdlog.SetOutput(telemetry.LibraryLog(log))
 			from, err := demoConfig(cmd)
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -35,7 +36,8 @@ func serveCommand() *cobra.Command {
 			log := telemetry.NewLogger(telemetry.LogConfig{
 				Level: level, Format: cfg.Log.Format, Writer: cmd.ErrOrStderr(), Terminal: isTerminal(os.Stderr),
 			})
-			slog.SetDefault(log) // what libraries print goes the same way
+			slog.SetDefault(log)
+			stdlog.SetOutput(telemetry.LibraryLog(log)) // what libraries print goes the same way
 			g, err := gateway.New(cfg, gateway.Options{Log: log, Load: load, Level: level, Version: version()})
 			if err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,13 +93,14 @@ func unexpectedBodies(t *testing.T, d *doors) {
 					t.Errorf("%s: got %s, want 200", method, a)
 				}
 				got := w.messages(t)
+				got = slices.DeleteFunc(got, func(m gatewaytest.Message) bool { return m.Half }) // of the wrong lengths before
 				if len(got) != 1 || got[0].Body != body {
 					t.Errorf("%s with length %q reached the upstream as %#v", method, length, got)
 				}
 				w.Upstream.Forget()
 			}
 			for _, length := range []string{"0", "1", strconv.Itoa(len(body) - 1), strconv.Itoa(len(body) + 1), "99999"} {
-				if a := w.ask(t, request{Method: method, Body: body, Lines: fieldsOf("content-length", length), Exact: true}); a.Status != 0 && a.Status != http.StatusBadRequest {
+				if a := w.ask(t, request{Method: method, Body: body, Lines: fieldsOf("content-length", length), Exact: true}); a.Status != 0 && a.Status != http.StatusBadRequest && (length != "0" || a.Status != http.StatusOK) { // who has none may be answered before it comes
 					t.Errorf("%s with length %s: got %s, want the stream reset or 400", method, length, a)
 				}
 				for _, m := range w.messages(t) {
@@ -337,22 +339,22 @@ func splitAnswers(t *testing.T, d *doors) {
 func splitAtOnce(t *testing.T, f *front) {
 	f.Upstream.Say(func(head string) string {
 		own := gatewaytest.Header(head, "X-Number")[0]
-		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", len(own), own)
+		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n"+gatewaytest.Canary+"evil", len(own), own)
 	}, false)
 	defer f.Upstream.Say(nil, false)
 	var wait sync.WaitGroup
-	for client := range 16 {
+	for client := range 32 {
 		wait.Go(func() {
 			c := f.Dial(t)
 			defer c.Close()
-			for i := range 60 {
+			for i := range 50 {
 				number := fmt.Sprintf("%d-%d", client, i)
 				c.Send("GET /public/x HTTP/1.1\r\nHost: " + f.host + "\r\nX-Number: " + number + "\r\n\r\n")
 				if a := c.Answer("GET"); a.Status == 0 {
 					t.Errorf("got %s", a)
 					return
-				} else if a.Status == http.StatusOK && a.Body != number {
-					t.Errorf("%s: got the answer %q", number, a.Body)
+				} else if a.Status != http.StatusOK || a.Body != number {
+					t.Errorf("%s: got %s with %q", number, a, a.Body)
 				}
 			}
 		})

@@ -36,6 +36,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
@@ -92,6 +93,7 @@ type Proxy struct {
 	targets   []*target
 	next      atomic.Uint32 // whose turn it is
 	transport *http.Transport
+	settled   *httptrace.ClientTrace
 	reverse   httputil.ReverseProxy
 	told      sync.Map // :: what has been warned of once → struct{}
 }
@@ -141,7 +143,7 @@ func New(c Config) (*Proxy, error) {
 		c.Log = slog.Default()
 	}
 
-	p := &Proxy{cfg: c}
+	p := &Proxy{cfg: c, settled: settled()}
 	for i, u := range c.URLs {
 		t, err := newTarget(u)
 		if err != nil {
@@ -153,11 +155,11 @@ func New(c Config) (*Proxy, error) {
 	p.transport = &http.Transport{
 		Proxy: nil, // the environment's proxies are not for what stands behind us
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
+			c, err := dialer.DialContext(ctx, network, addr)
 			if err != nil {
 				return nil, &connectError{err}
 			}
-			return conn, nil
+			return &conn{Conn: c}, nil
 		},
 		TLSHandshakeTimeout:    c.Connect,
 		ResponseHeaderTimeout:  c.ResponseHeader,
@@ -201,7 +203,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) error {
 	// 3. It ends when the client leaves, the session ends, or nothing moves.
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{Context: ctx, cancel: cancel, proxy: p, call: &c, path: path, socket: socket,
+	x := &exchange{Context: httptrace.WithClientTrace(ctx, p.settled), cancel: cancel, proxy: p, call: &c, path: path, socket: socket,
 		http1: r.ProtoMajor == 1, informs: r.ProtoAtLeast(1, 1), length: r.ContentLength}
 	x.w = writer{ResponseWriter: w, x: x, own: ownHeaders(w.Header())}
 	x.tell = telemetry.FromContext(r.Context())
@@ -214,7 +216,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) error {
 	if r.ContentLength != 0 && r.Body != nil {
 		x.request.body, x.request.x = r.Body, x
 		if hasToken(r.Header["Expect"], "100-continue") {
-			x.Context = x.request.expecting(ctx)
+			x.Context = x.request.expecting(x.Context)
 		}
 		r = r.WithContext(x)
 		r.Body = &x.request
