@@ -81,9 +81,11 @@ func foreignHeaders(t *testing.T, d *doors) {
 		try("content-length", "1", "content-length", "2")
 		// A length with another body: the head may be on its way, a whole request never is.
 		for _, n := range []string{"1", "99999"} {
-			if a := w.RawHTTP2(t, gatewaytest.HTTP2{Fields: with(w.start(), "content-length", n), Body: expand(evil, w.host)}); a.Status != 0 && a.Status != http.StatusBadRequest && a.Status != http.StatusBadGateway {
+			target := "/public/wrong/" + n + map[bool]string{true: "/signed-in"}[w.cookie != ""]
+			if a := w.RawHTTP2(t, gatewaytest.HTTP2{Fields: with(request{Target: target}.http2(w.host).Fields, "content-length", n), Body: expand(evil, w.host)}); a.Status != 0 && a.Status != http.StatusBadRequest && a.Status != http.StatusBadGateway {
 				t.Errorf("a length of %s: got %s", n, a)
 			}
+			gatewaytest.Await(t, "the request has ended", func() bool { return strings.Contains(w.Log.String(), `"path":"`+target+`"`) })
 			for _, m := range w.messages(t) {
 				if !m.Half {
 					t.Errorf("a length of %s reached the upstream as %#v", n, m)

@@ -26,7 +26,7 @@ var webSockets = family{ID: "WS", Title: "WebSockets and streams", Attacks: []at
 	{ID: "WS-05", Name: "malformed handshake", Want: "400; nothing reaches the application, and what stands behind is the next request", Why: "a proxy that takes a failed handshake for a tunnel passes the next request unseen", Test: badHandshakes},
 	{ID: "WS-06", Name: "end of the session", Want: "closed with 1008 within two seconds, by sign-out, back-channel logout, an operator, and time", Why: "a socket that outlives its session is a session", Test: socketLifetime},
 	{ID: "WS-07", Name: "idle sockets, slow readers, endless streams", Want: "memory is bounded, and nothing is left of a socket that closed", Why: "each costs a connection on both sides", Test: manySockets,
-		Missing: "500 sockets and 64 MiB stand for ten thousand and a gigabyte, for the sake of the machines on which tests run."},
+		Missing: "200 sockets and 64 MiB stand for ten thousand and a gigabyte, for the sake of the machines on which tests run."},
 	{ID: "WS-08", Name: "shutdown", Want: "sockets are closed with 1001 and the process ends in time", Why: "a socket holds a process that waits for requests", Test: socketsAtShutdown},
 	{ID: "WS-09", Name: "event streams, chunks and trailers", Want: "each piece arrives before the next one is sent", Why: "a proxy that buffers breaks what is live", Test: streams},
 }}
@@ -430,7 +430,7 @@ func descriptors(t *testing.T, pid int) int {
 }
 
 func manySockets(t *testing.T, d *doors) {
-	const sockets, most = 500, 160 << 10 // KiB; the race detector's program takes several times what it would
+	const sockets, most = 200, 256 << 10 // KiB; the race detector's program takes several times what it would
 	for name, f := range map[string]*front{"plain": d.Plain(), "in TLS": d.TLS()} {
 		t.Run(name, func(t *testing.T) {
 			f.Upstream.Take(echoApp)
