@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"portero/internal/audit"
-	"portero/internal/forwarded"
 	"portero/internal/logto"
 	"portero/internal/page"
 	"portero/internal/session"
@@ -75,7 +74,7 @@ type finish struct {
 //  5. A `fresh` marker newer than auth_time asks for a new sign-in.
 //  6. The session starts with a new token and the person lands on the return path.
 func (f *Flow) Callback(w http.ResponseWriter, r *http.Request) error {
-	c := &finish{host: forwarded.FromContext(r.Context()).Hostname()}
+	c := &finish{host: hostOf(r)}
 
 	var err error
 	if c.answer, err = parseAnswer(r.URL.RawQuery); err != nil {
@@ -97,7 +96,7 @@ func (f *Flow) Callback(w http.ResponseWriter, r *http.Request) error {
 			c.attempt, c.ret = a, f.Endpoints.Return(a.returnPath())
 		}
 	}
-	lookup, err := f.Sessions.Lookup(r.Context(), r)
+	lookup, err := f.lookup(r)
 	if err != nil {
 		return f.unavailable(r, c.ret, err)
 	}

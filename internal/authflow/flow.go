@@ -68,11 +68,16 @@ func (f *Flow) maxAge() time.Duration {
 	return defaultMaxAge
 }
 
-// origin is the origin people see for the host that r was sent to.
-func (f *Flow) origin(r *http.Request) string {
-	from := forwarded.FromContext(r.Context())
-	return f.originOf(from.Hostname())
+// hostOf is the host that r was sent to.
+func hostOf(r *http.Request) string { return forwarded.FromContext(r.Context()).Hostname() }
+
+// lookup finds the session of r.
+func (f *Flow) lookup(r *http.Request) (session.Lookup, error) {
+	return f.Sessions.Lookup(r.Context(), r, hostOf(r))
 }
+
+// origin is the origin people see for the host that r was sent to.
+func (f *Flow) origin(r *http.Request) string { return f.originOf(hostOf(r)) }
 
 // originOf is the origin of a host of ours. The scheme and port are those of the external URL, never the client's.
 func (f *Flow) originOf(host string) string {

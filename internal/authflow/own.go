@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"portero/internal/forwarded"
 	"portero/internal/page"
 	"portero/internal/session"
 	"portero/internal/telemetry"
@@ -15,12 +14,12 @@ import (
 // Own handles GET /_portero/, the person's own page: where they are signed in, and what applications learn.
 func (f *Flow) Own(w http.ResponseWriter, r *http.Request) error {
 	here := f.Endpoints.OwnPath()
-	found, err := f.Sessions.Lookup(r.Context(), r)
+	found, err := f.lookup(r)
 	if err != nil {
 		ret, _ := ParseReturnPath(here)
 		return f.unavailable(r, ret, err)
 	}
-	host := forwarded.FromContext(r.Context()).Hostname()
+	host := hostOf(r)
 	p := page.Page{ID: page.AccountPage, App: f.title(host, ReturnPath{}), LanguageReturn: here}
 	s := found.Session
 	if s == nil {
@@ -72,7 +71,7 @@ func (f *Flow) Session(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin") // a page of a sibling host brings the cookie along
-	found, err := f.Sessions.Lookup(r.Context(), r)
+	found, err := f.lookup(r)
 	if err != nil {
 		x := telemetry.FromContext(r.Context())
 		x.Err = err
@@ -114,7 +113,7 @@ func (f *Flow) Session(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (f *Flow) signedOutJSON(w http.ResponseWriter, r *http.Request) error {
-	host := forwarded.FromContext(r.Context()).Hostname()
+	host := hostOf(r)
 	w.Header().Set("Www-Authenticate", f.bearer(host).Get("Www-Authenticate"))
 	return answerJSON(w, r, http.StatusUnauthorized, map[string]string{
 		"error":       "sign_in_required",
@@ -133,7 +132,7 @@ func answerJSON(w http.ResponseWriter, r *http.Request, status int, v any) error
 
 // SignedIn handles GET /_portero/signed-in, where a sign-in lands that was started in a second tab.
 func (f *Flow) SignedIn(w http.ResponseWriter, r *http.Request) error {
-	found, err := f.Sessions.Lookup(r.Context(), r)
+	found, err := f.lookup(r)
 	if err != nil {
 		return f.unavailable(r, ReturnPath{}, err)
 	}
@@ -143,7 +142,7 @@ func (f *Flow) SignedIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	f.Pages.Render(w, r, page.Page{
 		ID:             page.SignedIn,
-		App:            f.title(forwarded.FromContext(r.Context()).Hostname(), ReturnPath{}),
+		App:            f.title(hostOf(r), ReturnPath{}),
 		User:           found.Session.Identity.Email,
 		LanguageReturn: f.Endpoints.Prefix + nameSignedIn,
 	})
@@ -153,7 +152,7 @@ func (f *Flow) SignedIn(w http.ResponseWriter, r *http.Request) error {
 // Continue handles GET /_portero/continue, where Logto sends a browser whose sign-in page it no longer knows: on to the
 // newest page this browser waits for, or to the own page, which offers a sign-in to those who are signed out.
 func (f *Flow) Continue(w http.ResponseWriter, r *http.Request) error {
-	host := forwarded.FromContext(r.Context()).Hostname()
+	host := hostOf(r)
 	own, _ := ParseReturnPath(f.Endpoints.OwnPath())
 	ret := own
 	found, _ := f.attempts(r, host)
@@ -163,7 +162,7 @@ func (f *Flow) Continue(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 	}
-	lookup, err := f.Sessions.Lookup(r.Context(), r)
+	lookup, err := f.lookup(r)
 	if err != nil {
 		return f.unavailable(r, ret, err)
 	}

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"portero/internal/audit"
-	"portero/internal/forwarded"
 	"portero/internal/management"
 	"portero/internal/page"
 	"portero/internal/session"
@@ -63,7 +62,7 @@ func (f *Flow) EndSessions(w http.ResponseWriter, r *http.Request) error {
 		p.Page.Status, p.Page.Primary, p.ProxyStatus = http.StatusForbidden, nil, "http_request_denied"
 		return p
 	}
-	found, err := f.Sessions.Find(r.Context(), r) // one that ended a moment ago ends nobody
+	found, err := f.Sessions.Find(r.Context(), r, hostOf(r)) // one that ended a moment ago ends nobody
 	if err != nil {
 		return f.unavailable(r, own, err)
 	}
@@ -100,7 +99,7 @@ func (f *Flow) EndSessions(w http.ResponseWriter, r *http.Request) error {
 	case <-settled:
 	case <-timer.C:
 	}
-	notice := f.sealNotice(forwarded.FromContext(r.Context()).Hostname(), s, ended)
+	notice := f.sealNotice(hostOf(r), s, ended)
 	redirect(w, own.String()+"?"+url.Values{"notice": {notice}}.Encode(), http.StatusSeeOther)
 	return nil
 }
@@ -199,7 +198,7 @@ func (f *Flow) noticeOf(r *http.Request, s *session.Session) int {
 	if text == "" {
 		return 0
 	}
-	host := forwarded.FromContext(r.Context()).Hostname()
+	host := hostOf(r)
 	var n notice
 	plain, _, err := f.Keys.OpenText(purposeNotice, text, append(f.bind(host), s.Key...))
 	if err != nil || json.Unmarshal(plain, &n) != nil {

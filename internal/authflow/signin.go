@@ -29,7 +29,7 @@ func (f *Flow) SignIn(w http.ResponseWriter, r *http.Request) error {
 		return f.refuse(r, kind, ret)
 	}
 	if !fresh {
-		found, err := f.Sessions.Lookup(r.Context(), r)
+		found, err := f.lookup(r)
 		if err != nil {
 			return f.unavailable(r, ret, err)
 		}
@@ -98,7 +98,7 @@ func (f *Flow) bearer(host string) http.Header {
 
 // Unauthorized answers 401 to what is not a page: no redirect, no attempt, JSON for those who read it.
 func (f *Flow) Unauthorized(r *http.Request, ret ReturnPath) error {
-	host := forwarded.FromContext(r.Context()).Hostname()
+	host := hostOf(r)
 	return &page.Problem{
 		Page:        page.Page{ID: page.SignInRequired, SignInURL: f.originOf(host) + f.Endpoints.SignInURL(ret, false)},
 		ProxyStatus: "http_request_denied",
@@ -110,7 +110,7 @@ var errLoop = errors.New("three sign-ins for this page landed within a minute an
 
 // begin starts a sign-in: one attempt cookie, one redirect to Logto, nothing in any store.
 func (f *Flow) begin(w http.ResponseWriter, r *http.Request, b begin) error {
-	host := forwarded.FromContext(r.Context()).Hostname()
+	host := hostOf(r)
 	now := f.now()
 	found, broken := f.attempts(r, host)
 	if b.auto && looping(found, b.ret, now) {

@@ -43,7 +43,7 @@ func (f *Flow) SignOut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := f.Sessions.Find(r.Context(), r)
+	found, err := f.Sessions.Find(r.Context(), r, hostOf(r))
 	if err != nil {
 		return f.unavailable(r, ret, err)
 	}
@@ -134,7 +134,7 @@ func (f *Flow) revoke(ctx context.Context, s *session.Session) (answered bool) {
 // afterSignOut is where the browser goes next: Logto's end-session endpoint, or straight to our page when Logto does
 // not answer.
 func (f *Flow) afterSignOut(ctx context.Context, r *http.Request, ret ReturnPath, hint string, answered bool) string {
-	host := forwarded.FromContext(r.Context()).Hostname()
+	host := hostOf(r)
 	if answered {
 		location, err := f.endSession(ctx, host, ret, hint)
 		if err == nil {
@@ -172,7 +172,7 @@ func (f *Flow) sealSignedOut(host string, s signedOut) string {
 
 // SignedOut handles GET /_portero/signed-out, the post-logout redirect URI. It never signs in by itself.
 func (f *Flow) SignedOut(w http.ResponseWriter, r *http.Request) error {
-	host := forwarded.FromContext(r.Context()).Hostname()
+	host := hostOf(r)
 	here := f.Endpoints.Prefix + nameSignedOut
 	var s signedOut
 	sealed := r.URL.Query().Get("state")
@@ -183,7 +183,7 @@ func (f *Flow) SignedOut(w http.ResponseWriter, r *http.Request) error {
 		here += "?" + url.Values{"state": {sealed}}.Encode()
 	}
 	ret := f.Endpoints.ParseReturn(s.Return)
-	found, err := f.Sessions.Lookup(r.Context(), r)
+	found, err := f.lookup(r)
 	if err == nil && found.Session != nil {
 		redirect(w, f.Endpoints.OwnPath(), http.StatusSeeOther)
 		return nil

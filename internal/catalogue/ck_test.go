@@ -13,7 +13,7 @@ import (
 )
 
 var cookies = family{ID: "CK", Title: "Cookies", Attacks: []attack{
-	{ID: "CK-01", Name: "attributes", Want: "__Host-, Secure, HttpOnly, SameSite=Lax, Path=/, no Domain, and the session's own life as Max-Age", Test: cookieAttributes},
+	{ID: "CK-01", Name: "attributes", Want: "__Host-, Secure, HttpOnly, SameSite=Lax, Path=/, no Domain, and the session's own life as Max-Age; on another host of the gateway the value is worth nothing", Test: cookieAttributes},
 	{ID: "CK-02", Name: "plain http", Want: "308 to https where a trusted proxy says so, 400 on the listener for TLS; no cookie is set or looked at", Test: cookiesOverHTTP},
 	{ID: "CK-03", Name: "very many cookies", Want: "3,001 do not hide the session, 20,000 are 431; a sign-in among them ends on a page, not in circles", Why: "CVE-2025-58186: Go reads none of more than 3,000. CVE-2026-47774", Test: manyCookies},
 	{ID: "CK-04", Name: "oversized", Want: "431 with a small body from 72 KiB on, and memory stays small", Test: oversizedCookies,
@@ -106,6 +106,12 @@ func cookieAttributes(t *testing.T, d *doors) {
 			t.Errorf("name: got %q", w.Cookie())
 		}
 		one(t, w, true)
+		p := w.enter(t)
+		if a := p.twin().send(t, request{Host: gatewaytest.SecondHost}); a.Status != http.StatusUnauthorized {
+			t.Errorf("on another host: got %s, want 401", a)
+		}
+		w.nothingReached(t)
+		p.in(t)
 	})
 	t.Run("http", func(t *testing.T) { // a gateway inside the test: the program's external URL is https
 		f := unsigned(t, gatewaytest.Options{Clock: gatewaytest.NewClock()})

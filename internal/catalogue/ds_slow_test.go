@@ -359,7 +359,7 @@ func idleConnections(t *testing.T, _ *doors) {
 		}
 	})
 	flat(t, "with 2,000 idle connections", grew, 256)
-	if got := f.holds(t).files - before.files; got < many {
+	if got := f.holds(t).files - before.files; got < many-10 { // what was open before may have gone since
 		t.Errorf("open files: got %d more, want one for each connection", got)
 	}
 	if a := f.Admin(t, http.MethodGet, "/readyz"); a.StatusCode != http.StatusOK {

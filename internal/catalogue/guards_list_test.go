@@ -35,7 +35,7 @@ var guards = []guard{
 	{File: "upstream/response.go", Old: `if !x.socket || !strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {`, New: "if x == nil {", Attacks: []string{"WS-03"}},
 
 	// Upgrades.
-	{File: "upstream/upgrade.go", Old: "case len(origin) == 1 && (c.AllowedOrigins == nil || !c.AllowedOrigins(origin[0])):", New: "case false:", Attacks: []string{"WS-02"}},
+	{File: "upstream/upgrade.go", Old: "case len(origin) == 1 && (p.cfg.OriginOf == nil || origin[0] != p.cfg.OriginOf(c.From.Hostname())):", New: "case false:", Attacks: []string{"WS-02"}},
 	{File: "upstream/upgrade.go", Old: "case len(origin) == 0 && c.Session != nil:", New: "case false:", Attacks: []string{"WS-02"}},
 	{File: "upstream/upgrade.go", Old: `case len(r.Header["Sec-Websocket-Version"]) != 1 || r.Header.Get("Sec-Websocket-Version") != "13":`, New: "case false:", Attacks: []string{"WS-05"}},
 	{File: "upstream/upgrade.go", Old: "case len(key) != 1 || !validKey(key[0]):", New: "case false:", Attacks: []string{"WS-05"}},

@@ -116,11 +116,12 @@ func (p *traveller) in(t *testing.T) bool {
 	return true
 }
 
-// let is in at a moment at which the session may be ending: what was let in a moment before may be broken off.
+// let is in at a moment at which the session may be ending: what was let in a moment before may be broken off. It is
+// patient.
 func (p *traveller) let(t *testing.T) bool {
 	t.Helper()
 	p.Upstream.Forget()
-	a := p.twin().send(t, request{})
+	a := p.twin().patient(t, request{})
 	switch {
 	case a.Status == http.StatusOK, a.Status == 0 && !errors.Is(a.Err, os.ErrDeadlineExceeded):
 		return true

@@ -298,7 +298,7 @@ func refreshUnderWay(t *testing.T, d *doors) {
 				f := x.all[0]
 				const life = time.Second
 				f.issuer(t, func(i *gatewaytest.Issuer) { i.AccessLife = life })
-				before := len(f.Issuer.Revoked())
+				granted := f.Issuer.Granted()
 				who, old := newAlice(), ""
 				f.Issuer.Do(func(i *gatewaytest.Issuer) {
 					i.EditAnswer = func(answer map[string]any) {
@@ -336,7 +336,7 @@ func refreshUnderWay(t *testing.T, d *doors) {
 				}
 				x.gone(t, row)
 				gatewaytest.Await(t, "what the refresh brought is taken back", func() bool {
-					for _, token := range f.Issuer.Revoked()[before:] {
+					for _, token := range f.Issuer.RevokedSince(granted) {
 						if token != old {
 							return true
 						}

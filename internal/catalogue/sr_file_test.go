@@ -222,7 +222,7 @@ func tiny(t *testing.T) string {
 func mount(t *testing.T, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(gatewaytest.Need(t, "mount"), args...).CombinedOutput(); err != nil {
-		t.Skipf("mount %s: %v: %s", strings.Join(args, " "), err, out)
+		gatewaytest.Lacks(t, fmt.Sprintf("mount %s: %v: %s", strings.Join(args, " "), err, out))
 	}
 }
 

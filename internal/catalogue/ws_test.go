@@ -162,6 +162,7 @@ func socketOrigins(t *testing.T, d *doors) {
 			for _, origin := range []string{
 				"https://evil.test", "null", "Null", "https://gw.test.evil", "https://evil-gw.test", "https://a.gw.test", "http://gw.test", "https://gw.test:444", "https://gw.test:443@evil.test", "https://gw.test/", "https://gw.test evil", "https://gw.test.", "gw.test", "//gw.test", "https://", " ", "wss://gw.test", "file://",
 				"https://evil.test https://gw.test", "https://gw.test, https://evil.test", w.Upstream.URL, w.Issuer.URL, "https://gw.test\x80", "https://127.0.0.1", "*",
+				w.Second, // a page of another application behind this gateway
 			} {
 				lines := handshake(origin)
 				if signedIn {

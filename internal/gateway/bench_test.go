@@ -100,7 +100,7 @@ func BenchmarkOwnWork(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		found, trouble := gen.lookup(w, r, rt)
+		found, trouble := gen.lookup(w, r, rt, from.Hostname())
 		d := gen.decide(r, rt, target, from, found, trouble)
 		if d.Outcome != guard.Allow {
 			b.Fatalf("decision: %s %s", d.Outcome, d.Reason)

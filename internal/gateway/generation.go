@@ -50,7 +50,6 @@ type generation struct {
 	live      *live.Registry
 	proxies   []*upstream.Proxy // :: route.Index → its proxy, nil for a route without upstreams
 	supports  []*page.Support   // :: route.Index → its support contact, nil for the general one
-	origins   map[string]bool   // origins of our hosts
 	homeURL   string
 }
 
@@ -62,12 +61,8 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		endpoints: authflow.Endpoints{
 			SignIn: cfg.Endpoints.SignIn, Callback: cfg.Endpoints.Callback, SignOut: cfg.Endpoints.SignOut, Prefix: cfg.Endpoints.Prefix,
 		},
-		origins: map[string]bool{},
 		live:    g.live,
 		homeURL: cfg.Pages.HomeURL,
-	}
-	for _, host := range cfg.Hosts() {
-		gen.origins[cfg.Origin(host)] = true
 	}
 	var err error
 	if gen.table, err = buildTable(cfg); err != nil {
@@ -331,7 +326,7 @@ func (gen *generation) buildProxies(g *Gateway) error {
 			Connect: r.Timeouts.Connect, ResponseHeader: r.Timeouts.ResponseHeader, Idle: r.Timeouts.Idle,
 			DropAuthorization: r.Authorization == config.AuthorizationDrop,
 			ProtectCache:      r.Cache == config.CacheProtect && r.Access != config.AccessPublic,
-			OwnCookie:         ownCookie, Headers: headers, Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL,
+			OwnCookie:         ownCookie, Headers: headers, Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL, OriginOf: cfg.Origin,
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("routes[%d]: %w", i, err))

@@ -31,15 +31,6 @@ import (
 // nginxHost is the name in deploy/nginx.conf.
 const nginxHost = "wiki.example.com"
 
-// needsReal skips a test for something that this machine lacks, unless the environment asks for the real thing.
-func needsReal(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("PORTERO_TEST_REAL") == "1" {
-		t.Fatal(what + ", and PORTERO_TEST_REAL=1 asks for it")
-	}
-	t.Skip(what)
-}
-
 // behindNginx is a gateway with nginx in front, as deploy/nginx.conf has it.
 type behindNginx struct {
 	https string // where nginx listens inside TLS
@@ -127,12 +118,7 @@ func (a *nginxApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func newBehindNginx(t *testing.T) *behindNginx {
 	t.Helper()
-	program, err := exec.LookPath("nginx")
-	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/nginx"); err != nil {
-			needsReal(t, "no nginx on this machine")
-		}
-	}
+	program := gatewaytest.Need(t, "nginx")
 	n := &behindNginx{log: &gatewaytest.Lines{}, app: &nginxApp{tick: make(chan string), uploaded: make(chan int, 1)}}
 	upstream := httptest.NewServer(n.app)
 	t.Cleanup(upstream.Close)
@@ -301,7 +287,7 @@ func (n *behindNginx) raw(t *testing.T, address, text string) (*http.Response, s
 	dialer := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	c, err := dialer.Dial("tcp", address)
 	if err != nil {
-		needsReal(t, "127.0.0.2 is no address of this machine")
+		gatewaytest.Lacks(t, "127.0.0.2 is no address of this machine")
 	}
 	defer c.Close()
 	if address == n.https {
@@ -420,7 +406,7 @@ func TestBehindNginx(t *testing.T) {
 	t.Run("http", func(t *testing.T) {
 		before := n.app.count()
 		for address, what := range map[string]string{n.http: "nginx", n.plain: "the gateway"} {
-			resp, _ := n.raw(t, address, head("GET", "/reports/a%20b?x=%2F", navigation))
+			resp, _ := n.raw(t, address, head("GET", "/reports/a%20b?x=%2F", "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"))
 			if got, want := resp.Header.Get("Location"), "https://"+nginxHost+"/reports/a%20b?x=%2F"; resp.StatusCode != http.StatusPermanentRedirect || got != want {
 				t.Errorf("from %s: got %s to %q, want 308 to %q", what, resp.Status, got, want)
 			}

@@ -83,13 +83,12 @@ func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarde
 // protect asks the guard and does what it says. The proxy path ends here.
 func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.Route, target route.Target, from forwarded.Request) error {
 	since := g.live.Mark()
-	found, trouble := g.lookup(w, r, rt)
+	found, trouble := g.lookup(w, r, rt, from.Hostname())
 	decision := g.decide(r, rt, target, from, found, trouble)
 	switch decision.Outcome {
 	case guard.Allow:
 		err := g.proxies[rt.Index].Serve(w, r, upstream.Call{
 			Target: target, From: from, Identity: decision.Identity, Session: found.Session, Idles: g.idles(found.Session), Since: since,
-			AllowedOrigins: g.ownOrigin,
 		})
 		if errors.Is(err, upstream.ErrSessionEnded) {
 			return g.overtaken(w, r, target, err)
@@ -118,11 +117,11 @@ func (g *generation) decide(r *http.Request, rt *route.Route, target route.Targe
 
 // lookup finds the session of a request, where the route needs one, and keeps it fresh. A cookie that is no session's
 // is dropped by the browser.
-func (g *generation) lookup(w http.ResponseWriter, r *http.Request, rt *route.Route) (session.Lookup, error) {
+func (g *generation) lookup(w http.ResponseWriter, r *http.Request, rt *route.Route, host string) (session.Lookup, error) {
 	if rt.Access != route.SignedIn && rt.Access != route.Optional {
 		return session.Lookup{}, nil
 	}
-	found, err := g.sessions.Lookup(r.Context(), r)
+	found, err := g.sessions.Lookup(r.Context(), r, host)
 	if err != nil {
 		return session.Lookup{}, err
 	}
@@ -170,6 +169,3 @@ func (g *generation) returnPath(t route.Target) authflow.ReturnPath {
 	}
 	return p
 }
-
-// ownOrigin reports whether an Origin header names a host of ours, for WebSockets.
-func (g *generation) ownOrigin(origin string) bool { return g.origins[origin] }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -70,7 +69,7 @@ func newChromium(t testing.TB, more ...chromedp.ExecAllocatorOption) *Chromium {
 		t.Fatal(err)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(chromiumPath(t)),
+		chromedp.ExecPath(Need(t, "chromium", "chromium-browser", "google-chrome")),
 		chromedp.UserDataDir(profile),
 		chromedp.Env("HOME="+scratch, "TMPDIR="+scratch), // nothing is left in the folders of who runs the test
 		chromedp.NoSandbox,
@@ -110,20 +109,6 @@ func newChromium(t testing.TB, more ...chromedp.ExecAllocatorOption) *Chromium {
 		t.Fatalf("asking Chromium what it is: %v", err)
 	}
 	return &Chromium{t: t, ctx: ctx, agent: strings.Replace(agent, "Headless", "", 1)}
-}
-
-func chromiumPath(t testing.TB) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("PORTERO_TEST_REAL") == "1" {
-		t.Fatal("no Chromium on this machine, and PORTERO_TEST_REAL=1 asks for it")
-	}
-	t.Skip("no Chromium on this machine")
-	return ""
 }
 
 // Look is what a person's browser looks like. The zero value is a light window of 1280 by 800 in English.

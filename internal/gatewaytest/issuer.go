@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -59,6 +60,7 @@ type Issuer struct {
 	calls    map[string]int        // :: path or grant type → requests
 	requests []url.Values          // authorization requests, oldest first
 	nonce    map[string]string     // :: refresh token → nonce
+	granted  []string              // refresh tokens, oldest first
 	revoked  []string
 	secrets  map[string]string // :: value → what it is, of all that nobody else may learn
 }
@@ -113,6 +115,21 @@ func (i *Issuer) Revoked() []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return append([]string(nil), i.revoked...)
+}
+
+// Granted is how many refresh tokens it has handed out.
+func (i *Issuer) Granted() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.granted)
+}
+
+// RevokedSince is Revoked without the refresh tokens that it had handed out when Granted said so many: those of
+// somebody before may still be on their way.
+func (i *Issuer) RevokedSince(granted int) []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(i.revoked), func(token string) bool { return slices.Contains(i.granted[:granted], token) })
 }
 
 // Rotate makes a new signing key; the old one leaves the key set.
@@ -231,6 +248,7 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 		}
 		refresh, nonce = random(), asked.Get("nonce")
 		i.nonce[refresh] = nonce
+		i.granted = append(i.granted, refresh)
 	case "refresh_token":
 		var ok bool
 		if nonce, ok = i.nonce[refresh]; !ok {
@@ -241,6 +259,7 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 			delete(i.nonce, refresh)
 			refresh = random()
 			i.nonce[refresh] = nonce
+			i.granted = append(i.granted, refresh)
 		}
 	default:
 		refuse(w, http.StatusBadRequest, "unsupported_grant_type")

@@ -20,12 +20,21 @@ func Need(t testing.TB, names ...string) string {
 			}
 		}
 	}
-	if os.Getenv("PORTERO_TEST_REAL") == "1" {
-		t.Fatalf("no %s on this machine, and PORTERO_TEST_REAL=1 asks for it", names[0])
-	}
-	t.Skipf("no %s on this machine", names[0])
+	Lacks(t, "no "+names[0]+" on this machine")
 	return ""
 }
+
+// Lacks skips a test for want of something, or fails it where the environment asks for the real thing.
+func Lacks(t testing.TB, what string) {
+	t.Helper()
+	if real() {
+		t.Fatal(what + ", and PORTERO_TEST_REAL=1 asks for it")
+	}
+	t.Skip(what)
+}
+
+// real reports whether everything that tests can want has to be there.
+func real() bool { return os.Getenv("PORTERO_TEST_REAL") == "1" }
 
 // Node runs a script in Node with in as `input`, and reads JSON from its output into out.
 func Node(t testing.TB, script string, in, out any) {

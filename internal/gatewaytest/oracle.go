@@ -47,8 +47,8 @@ func newOracle(t testing.TB, program string, args ...string) *Oracle {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
-		if os.Getenv("PORTERO_TEST_REAL") == "1" {
-			t.Fatalf("no %s on this machine, and PORTERO_TEST_REAL=1 asks for it", program)
+		if real() {
+			Need(t, program)
 		}
 		t.Logf("no %s on this machine: a rule written in Go alone stands for it", program)
 		return nil

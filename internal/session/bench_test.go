@@ -61,7 +61,7 @@ func BenchmarkLookupReady(b *testing.B) {
 	r := with(c)
 	b.ReportAllocs()
 	for b.Loop() {
-		if got, err := s.Lookup(r.Context(), r); err != nil || got.Session == nil {
+		if got, err := s.Lookup(r.Context(), r, host); err != nil || got.Session == nil {
 			b.Fatal(got, err)
 		}
 	}
@@ -74,7 +74,7 @@ func BenchmarkLookupWarm(b *testing.B) {
 		_, c := s.start(person(b, "ann", "s1"))
 		r := with(c)
 		for b.Loop() {
-			if got, err := s.Lookup(r.Context(), r); err != nil || got.Session == nil {
+			if got, err := s.Lookup(r.Context(), r, host); err != nil || got.Session == nil {
 				b.Fatal(got, err)
 			}
 		}
@@ -99,7 +99,7 @@ func BenchmarkLookupCold(b *testing.B) {
 		i := 0
 		for b.Loop() {
 			r := requests[i%len(requests)]
-			if got, err := m.Lookup(r.Context(), r); err != nil || got.Session == nil {
+			if got, err := m.Lookup(r.Context(), r, host); err != nil || got.Session == nil {
 				b.Fatal(got, err)
 			}
 			i++

@@ -37,7 +37,7 @@ func TestDrop(t *testing.T) {
 				t.Errorf("Drop: %v, want an error: %t", err, row.err)
 			}
 			if row.err {
-				if got, err := s.Lookup(t.Context(), with(c)); !errors.Is(err, session.ErrUnavailable) {
+				if got, err := s.Lookup(t.Context(), with(c), host); !errors.Is(err, session.ErrUnavailable) {
 					t.Errorf("Lookup = %+v, %v; want ErrUnavailable: it is over here, and the others cannot be told", got, err)
 				}
 				s.store.failing(breaks())

@@ -24,7 +24,7 @@ func TestStoreThatHangs(t *testing.T) {
 		store.failing(func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() })
 		ctx := context.Background()
 		for name, call := range map[string]func() error{
-			"Lookup":     func() error { _, err := s.Lookup(ctx, with(c)); return err },
+			"Lookup":     func() error { _, err := s.Lookup(ctx, with(c), host); return err },
 			"Start":      func() error { _, err := s.Start(ctx, httptest.NewRecorder(), person(t, "a", "")); return err },
 			"Update":     func() error { _, _, err := s.Update(ctx, live, func(*session.Session) {}); return err },
 			"Consume":    func() error { _, _, err := s.Consume(ctx, "x"); return err },
@@ -43,7 +43,7 @@ func TestStoreThatHangs(t *testing.T) {
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
 		before := s.events.of(session.EventStoreError)
-		if _, err := s.Lookup(gone, with(c)); !errors.Is(err, session.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		if _, err := s.Lookup(gone, with(c), host); !errors.Is(err, session.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 			t.Errorf("a client that went away: %v", err)
 		}
 		if got := s.events.of(session.EventStoreError); got != before {

@@ -8,41 +8,42 @@ import (
 	"time"
 )
 
-// Lookup finds the session of a request. An error wraps ErrUnavailable and means
+// Lookup finds the session of a request to a host. An error wraps ErrUnavailable and means
 // that nobody knows: callers deny with 503.
 //
 //  1. One cookie of our name, of the right length and alphabet; else no store is asked.
 //  2. A session that was found here a moment ago is returned without asking, as long
 //     as everything is known that could have ended it.
 //  3. The row is read, and opened unless exactly these bytes were opened before.
-//  4. The markers that could end it are read.
-//  5. Absolute end, then idling.
-//  6. At most once an interval LastUsed is moved; a body under an old key is resealed.
-func (m *Manager) Lookup(ctx context.Context, r *http.Request) (Lookup, error) {
+//  4. It has to be of this host: elsewhere its cookie is worth nothing.
+//  5. The markers that could end it are read.
+//  6. Absolute end, then idling.
+//  7. At most once an interval LastUsed is moved; a body under an old key is resealed.
+func (m *Manager) Lookup(ctx context.Context, r *http.Request, host string) (Lookup, error) {
 	token, reason := m.token(r)
 	if reason != Found {
 		return Lookup{Reason: reason, Clear: reason != NoCookie}, nil
 	}
 	key := keyOf(token)
-	if s := m.ready(key); s != nil {
+	if s := m.ready(key); s != nil && s.Host == host {
 		return Lookup{Session: s}, nil
 	}
-	return m.find(ctx, key, false)
+	return m.find(ctx, key, host, false)
 }
 
 // Find is Lookup past every snapshot, with the tokens.
-func (m *Manager) Find(ctx context.Context, r *http.Request) (Lookup, error) {
+func (m *Manager) Find(ctx context.Context, r *http.Request, host string) (Lookup, error) {
 	token, reason := m.token(r)
 	if reason != Found {
 		return Lookup{Reason: reason, Clear: reason != NoCookie}, nil
 	}
-	return m.find(ctx, keyOf(token), true)
+	return m.find(ctx, keyOf(token), host, true)
 }
 
 // Reload looks s up again, past every snapshot: what the store says now, with the
 // tokens.
 func (m *Manager) Reload(ctx context.Context, s *Session) (Lookup, error) {
-	return m.find(ctx, s.Key, true)
+	return m.find(ctx, s.Key, s.Host, true)
 }
 
 // ready returns the session under key if it needs nothing from the store: it was read
@@ -68,11 +69,14 @@ func (m *Manager) ready(key string) *Session {
 }
 
 // find asks the store, and counts as a use. With whole, the tokens are returned too.
-func (m *Manager) find(ctx context.Context, key string, whole bool) (Lookup, error) {
+func (m *Manager) find(ctx context.Context, key, host string, whole bool) (Lookup, error) {
 	began, epoch := time.Now(), m.revocations.epoch.Load()
 	found, answer, err := m.stand(ctx, key, whole)
 	if err != nil || found.slot == nil {
 		return answer, err
+	}
+	if found.entry.session.Host != host {
+		return Lookup{Reason: Unknown, Clear: true}, nil
 	}
 	slot, e, all := found.slot, found.entry, found.all
 	if !found.newest {

@@ -240,7 +240,7 @@ func TestContactLost(t *testing.T) {
 					t.Fatal(err)
 				}
 				pass(time.Second)
-				if _, err := r.b.Lookup(t.Context(), with(c)); !errors.Is(err, session.ErrUnavailable) {
+				if _, err := r.b.Lookup(t.Context(), with(c), host); !errors.Is(err, session.ErrUnavailable) {
 					t.Errorf("a second after contact was lost: %v, want ErrUnavailable", err)
 				}
 				r.stores[1].failing(breaks())
@@ -353,12 +353,12 @@ func TestNobodyIsToldBeforeTheOthers(t *testing.T) {
 					t.Fatalf("End = %v, want ErrUnavailable", err)
 				}
 				if failing != "now" {
-					if got, err := r.a.Find(t.Context(), with(c)); !errors.Is(err, session.ErrUnavailable) {
+					if got, err := r.a.Find(t.Context(), with(c), host); !errors.Is(err, session.ErrUnavailable) {
 						t.Errorf("Find = %+v, %v; want ErrUnavailable, for the others do not know", got, err)
 					}
 				}
 				r.stores[0].failing(breaks())
-				if got, err := r.a.Find(t.Context(), with(c)); err != nil || got.Session != nil {
+				if got, err := r.a.Find(t.Context(), with(c), host); err != nil || got.Session != nil {
 					t.Errorf("Find = %+v, %v; want no session", got, err)
 				}
 				rs, _, whole, err := r.b.store.Published(t.Context(), place)

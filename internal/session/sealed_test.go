@@ -152,7 +152,7 @@ func TestIssuersAndClientsAreApart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := m.Lookup(t.Context(), with(c))
+		got, err := m.Lookup(t.Context(), with(c), host)
 		if err != nil || got.Session != nil || got.Reason != session.Unreadable {
 			t.Errorf("%s: Lookup = %+v, %v; want unreadable", name, got, err)
 		}
@@ -174,7 +174,7 @@ func TestIssuersAndClientsAreApart(t *testing.T) {
 		}
 	}
 	same, _ := session.NewManager(s.config)
-	if got, err := same.Lookup(t.Context(), with(c)); err != nil || got.Session.Key != x.Key {
+	if got, err := same.Lookup(t.Context(), with(c), host); err != nil || got.Session.Key != x.Key {
 		t.Errorf("a replica: %+v, %v", got, err)
 	}
 }
@@ -216,7 +216,7 @@ func TestKeyRotation(t *testing.T) {
 	}
 	look := func(m *session.Manager, c *http.Cookie, want session.Reason) *session.Session {
 		t.Helper()
-		got, err := m.Find(t.Context(), with(c))
+		got, err := m.Find(t.Context(), with(c), host)
 		if err != nil || got.Reason != want {
 			t.Fatalf("Find = %+v, %v; want reason %q", got, err, want)
 		}
@@ -225,7 +225,7 @@ func TestKeyRotation(t *testing.T) {
 	rotated := manager('2', '1')
 	seen := make(chan uint64, 50)
 	parallel(50, func() {
-		got, err := rotated.Lookup(t.Context(), with(c))
+		got, err := rotated.Lookup(t.Context(), with(c), host)
 		if err != nil || got.Session == nil {
 			t.Errorf("Lookup after rotation = %+v, %v", got, err)
 			seen <- 0

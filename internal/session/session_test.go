@@ -82,6 +82,27 @@ func TestStartWritesTheCookie(t *testing.T) {
 	}
 }
 
+func TestSessionOfAnotherHost(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, nil)
+	_, c := s.start(person(t, "ann", "s1"))
+	for range 2 { // the second time from memory
+		for _, elsewhere := range []string{"", "WIKI.example.com", "wiki.example.com.", "example.com", "shop.example.com"} {
+			cold, _ := session.NewManager(s.config)
+			for _, m := range []*session.Manager{s.Manager, cold} {
+				for name, look := range map[string]func(context.Context, *http.Request, string) (session.Lookup, error){"Lookup": m.Lookup, "Find": m.Find} {
+					if got, err := look(t.Context(), with(c), elsewhere); err != nil || got.Session != nil || got.Reason != session.Unknown {
+						t.Errorf("%s at %q: %+v, %v, want none", name, elsewhere, got, err)
+					}
+				}
+			}
+		}
+		if got, err := s.Lookup(t.Context(), with(c), host); err != nil || got.Session == nil {
+			t.Fatalf("where it was made: %+v, %v", got, err)
+		}
+	}
+}
+
 func TestLookupGivesWhatStartMade(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, nil)
@@ -93,11 +114,11 @@ func TestLookupGivesWhatStartMade(t *testing.T) {
 		if lookup == "cold" {
 			m, _ = session.NewManager(s.config)
 		}
-		found, err := m.Find(t.Context(), with(c))
+		found, err := m.Find(t.Context(), with(c), host)
 		if err != nil || found.Session == nil {
 			t.Fatalf("%s: %+v, %v", lookup, found, err)
 		}
-		got, err := m.Lookup(t.Context(), with(c))
+		got, err := m.Lookup(t.Context(), with(c), host)
 		if err != nil || got.Session == nil {
 			t.Fatalf("%s: %+v, %v", lookup, got, err)
 		}
@@ -180,9 +201,9 @@ func TestStartRefuses(t *testing.T) {
 func TestStartWithClaimsAlone(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, nil)
-	_, c := s.start(session.New{Subject: "ann", Claims: identity.Claims{"sub": "ann", "name": "Ann", "n": json.Number("1")}})
+	_, c := s.start(session.New{Subject: "ann", Host: host, Claims: identity.Claims{"sub": "ann", "name": "Ann", "n": json.Number("1")}})
 	cold, _ := session.NewManager(s.config)
-	got, err := cold.Lookup(t.Context(), with(c))
+	got, err := cold.Lookup(t.Context(), with(c), host)
 	if err != nil || got.Session == nil || got.Session.Identity.Name != "Ann" || got.Session.Identity.Claims.Text("n") != "1" {
 		t.Errorf("Lookup = %+v, %v", got, err)
 	}
@@ -321,7 +342,7 @@ func TestCookiesThatNeverReachTheStore(t *testing.T) {
 		{"standard alphabet", session.MalformedCookie, []string{cookieName + "=" + strings.Repeat("+", 43)}},
 	} {
 		before := s.store.calls.Load()
-		got, err := s.Lookup(t.Context(), request(row.in...))
+		got, err := s.Lookup(t.Context(), request(row.in...), host)
 		if err != nil || got.Reason != row.want || got.Session != nil || got.Clear != (row.want != session.NoCookie) {
 			t.Errorf("%s: Lookup = %+v, %v; want reason %q", row.name, got, err, row.want)
 		}
@@ -338,7 +359,7 @@ func TestCookiesThatNeverReachTheStore(t *testing.T) {
 		"tab":              {"\t" + good + "\t"},
 		"among 5000":       {strings.Repeat("a=1; ", 5000) + good},
 	} {
-		got, err := s.Lookup(t.Context(), request(in...))
+		got, err := s.Lookup(t.Context(), request(in...), host)
 		if err != nil || got.Session == nil {
 			t.Errorf("%s: Lookup = %+v, %v; want the session", name, got, err)
 		}
@@ -444,7 +465,7 @@ func TestIdlingIsNotedOnce(t *testing.T) {
 			s.clock.Advance(time.Hour)
 			s.wantReason(c, session.Idle)
 			other, _ := session.NewManager(s.config) // another replica
-			if got, err := other.Lookup(t.Context(), with(c)); got.Reason != session.Idle || got.SID != row.sid || err != nil {
+			if got, err := other.Lookup(t.Context(), with(c), host); got.Reason != session.Idle || got.SID != row.sid || err != nil {
 				t.Errorf("another replica: %+v, %v", got, err)
 			}
 			want := time.Time{}
@@ -536,7 +557,7 @@ func TestStoreTrouble(t *testing.T) {
 			}
 			return nil
 		})
-		got, err := s.Lookup(t.Context(), with(c))
+		got, err := s.Lookup(t.Context(), with(c), host)
 		if !errors.Is(err, session.ErrUnavailable) || !errors.Is(err, broken) || got.Session != nil || got.Clear {
 			t.Errorf("%s fails: Lookup = %+v, %v; want ErrUnavailable and the cookie kept", operation, got, err)
 		}

@@ -117,7 +117,7 @@ func idToken(t testing.TB, claims map[string]any) string {
 // person is a sign-in of somebody; the sid is that of their browser.
 func person(t testing.TB, name, sid string) session.New {
 	return session.New{
-		Subject: name, SID: sid, Host: "wiki.example.com", UserAgent: "Mozilla/5.0",
+		Subject: name, SID: sid, Host: host, UserAgent: "Mozilla/5.0",
 		IDToken: idToken(t, map[string]any{
 			"sub": name, "sid": sid, "email": name + "@Example.com", "email_verified": true, "name": name, "roles": []string{"admin"},
 		}),
@@ -126,6 +126,9 @@ func person(t testing.TB, name, sid string) session.New {
 		AuthTime: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC),
 	}
 }
+
+// host is where everybody signs in.
+const host = "wiki.example.com"
 
 func (s *setup) start(n session.New) (*session.Session, *http.Cookie) {
 	s.Helper()
@@ -153,7 +156,7 @@ func with(c *http.Cookie) *http.Request { return request(c.Name + "=" + c.Value)
 
 func (s *setup) lookup(c *http.Cookie) session.Lookup {
 	s.Helper()
-	got, err := s.Lookup(context.Background(), with(c))
+	got, err := s.Lookup(context.Background(), with(c), host)
 	if err != nil {
 		s.Fatalf("Lookup: %v", err)
 	}
@@ -166,7 +169,7 @@ func (s *setup) lookup(c *http.Cookie) session.Lookup {
 // whole is lookup with the tokens.
 func (s *setup) whole(c *http.Cookie) *session.Session {
 	s.Helper()
-	got, err := s.Find(context.Background(), with(c))
+	got, err := s.Find(context.Background(), with(c), host)
 	if err != nil || got.Session == nil {
 		s.Fatalf("Find = %+v, %v", got, err)
 	}

@@ -179,6 +179,9 @@ func start(t testing.TB, s setup) *gateway {
 	if s.Config.OwnCookie == nil {
 		s.Config.OwnCookie = ownCookie
 	}
+	if s.Config.OriginOf == nil {
+		s.Config.OriginOf = func(host string) string { return "https://" + host }
+	}
 	if s.Config.Log == nil {
 		s.Config.Log = slog.New(slog.DiscardHandler)
 	}
@@ -211,7 +214,7 @@ func start(t testing.TB, s setup) *gateway {
 		if s.before != nil {
 			s.before(w.Header())
 		}
-		call := upstream.Call{Target: target, From: from, AllowedOrigins: func(o string) bool { return o == "https://wiki.example.com" }}
+		call := upstream.Call{Target: target, From: from}
 		if s.call != nil {
 			s.call(&call)
 		}

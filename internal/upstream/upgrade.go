@@ -18,7 +18,7 @@ import (
 // request. One that asks for a WebSocket wrongly is an error: what a proxy takes
 // for an upgrade and the upstream for a request, or the other way round, is a
 // way past the gateway.
-func handshake(r *http.Request, c *Call) (socket bool, err *Error) {
+func (p *Proxy) handshake(r *http.Request, c *Call) (socket bool, err *Error) {
 	upgrade := r.Header["Upgrade"]
 	if len(upgrade) == 0 || r.ProtoMajor != 1 || !hasToken(r.Header["Connection"], "upgrade") {
 		return false, nil
@@ -47,7 +47,7 @@ func handshake(r *http.Request, c *Call) (socket bool, err *Error) {
 		return false, badHandshake("it has several origins")
 	case len(origin) == 0 && c.Session != nil:
 		return false, &Error{Kind: ForbiddenOrigin, Cause: errors.New("a WebSocket for a session has no Origin")}
-	case len(origin) == 1 && (c.AllowedOrigins == nil || !c.AllowedOrigins(origin[0])):
+	case len(origin) == 1 && (p.cfg.OriginOf == nil || origin[0] != p.cfg.OriginOf(c.From.Hostname())):
 		return false, &Error{Kind: ForbiddenOrigin, Cause: errors.New("a WebSocket was opened by a page of another origin")}
 	}
 	return true, nil

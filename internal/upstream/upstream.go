@@ -85,6 +85,9 @@ type Config struct {
 	Log *slog.Logger
 	// ExternalURL stands for the origin that was typed where a Call has none.
 	ExternalURL *url.URL
+	// OriginOf is the origin of a host of ours. A WebSocket has to be opened by a page of
+	// the host it is for: a cookie that is Lax comes along from every sibling. Nil: by none.
+	OriginOf func(host string) string
 }
 
 // Proxy carries the requests of one route. It is safe for concurrent use.
@@ -113,9 +116,6 @@ type Call struct {
 	// Since is the registry's mark from before the session was looked up, so that
 	// a sign-out in between counts. Zero: only a later one counts.
 	Since live.Mark
-	// AllowedOrigins reports whether an Origin is one of ours; WebSockets of
-	// others are refused. Nil: none is.
-	AllowedOrigins func(origin string) bool
 }
 
 const (
@@ -195,7 +195,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) error {
 		return p.explain(&Error{Kind: BadRequest, Cause: err})
 	}
 	// 2. The only protocol we switch to, and only for pages of ours.
-	socket, bad := handshake(r, &c)
+	socket, bad := p.handshake(r, &c)
 	if bad != nil {
 		return p.explain(bad)
 	}
