@@ -45,6 +45,12 @@ var ErrUnavailable = errors.New("management API of Logto unavailable")
 // ErrID is returned by a call for an id that no user and no session of Logto has. Nothing has been sent.
 var ErrID = errors.New("id is not one of Logto's")
 
+// ErrNotFound is in the chain of an error for something that the tenant does not have.
+var ErrNotFound = errors.New("the tenant has none")
+
+// ErrTaken is in the chain of an error for something that the tenant has already.
+var ErrTaken = errors.New("the tenant has one already")
+
 // RefusedError is returned by a call that Logto answered with no, or with something that cannot be understood.
 type RefusedError struct {
 	Call   string // token, sessions, end session
@@ -65,6 +71,18 @@ func (e *RefusedError) Error() string {
 }
 
 func (e *RefusedError) Unwrap() error { return e.cause }
+
+// Is says what a refusal means beside itself: ErrNotFound or ErrTaken.
+func (e *RefusedError) Is(target error) bool {
+	switch target {
+	case ErrNotFound:
+		return e.Status == http.StatusNotFound
+	case ErrTaken:
+		taken := strings.HasSuffix(e.Code, "_exists") && !strings.HasSuffix(e.Code, "not_exists") || strings.HasSuffix(e.Code, "_in_use")
+		return e.Status == http.StatusUnprocessableEntity && taken
+	}
+	return false
+}
 
 // errMalformed is the cause of a RefusedError whose answer was not what the API promises.
 var errMalformed = errors.New("the answer is not what the API promises")
@@ -127,21 +145,31 @@ func checkID(id string) error {
 	return nil
 }
 
-// call asks the API for one thing with a token. A token that is no longer taken is replaced, once. into may be nil:
-// nothing of the answer is needed.
-func (m *Client) call(ctx context.Context, name, method, address string, into any) error {
+// call asks the API for one thing with a token. A token that is no longer taken is replaced, once. body may be nil: none
+// is sent. So may into: nothing of the answer is needed.
+func (m *Client) call(ctx context.Context, name, method, address string, body, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, m.config.Timeout)
 	defer cancel()
+	var sent []byte
+	if body != nil {
+		var err error
+		if sent, err = json.Marshal(body); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
 	for again := true; ; again = false {
 		token, err := m.tokens.get(ctx)
 		if err != nil {
 			return err
 		}
-		req, err := http.NewRequestWithContext(ctx, method, address, nil)
+		req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(sent))
 		if err != nil {
 			return fmt.Errorf("making a call of the management API: %w", ErrID)
 		}
 		req.Header.Set("Authorization", "Bearer "+token)
+		if body != nil {
+			req.Header.Set("Content-Type", "application/json")
+		}
 		err = m.exchange(name, req, into)
 		var refused *RefusedError
 		if again && errors.As(err, &refused) && refused.Status == http.StatusUnauthorized {
@@ -176,8 +204,22 @@ func (m *Client) exchange(name string, req *http.Request, into any) error {
 		return &RefusedError{Call: name, Status: status, Code: codeOf(body)}
 	case into == nil:
 		return nil
-	case json.Unmarshal(body, into) != nil: // the decoder's text could quote it
+	case decode(body, into) != nil: // the decoder's text could quote it
 		return &RefusedError{Call: name, Status: status, cause: errMalformed}
+	}
+	return nil
+}
+
+// decode reads one JSON value, numbers as json.Number where no type says otherwise.
+func decode(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	_, err := d.Token()
+	if err != io.EOF {
+		return errMalformed
 	}
 	return nil
 }

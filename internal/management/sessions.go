@@ -35,7 +35,7 @@ func (m *Client) Sessions(ctx context.Context, userID string) ([]Session, error)
 			} `json:"payload"`
 		} `json:"sessions"`
 	}
-	if err := m.call(ctx, "sessions", http.MethodGet, m.address("", "api", "users", userID, "sessions"), &answer); err != nil {
+	if err := m.call(ctx, "sessions", http.MethodGet, m.address("", "api", "users", userID, "sessions"), nil, &answer); err != nil {
 		return nil, err
 	}
 	if answer.Sessions == nil {
@@ -72,7 +72,7 @@ func (m *Client) EndSession(ctx context.Context, userID, uid string) error {
 		return fmt.Errorf("ending a user's session: %w", err)
 	}
 	query := url.Values{"revokeGrantsTarget": {"all"}}.Encode()
-	err := m.call(ctx, "end session", http.MethodDelete, m.address(query, "api", "users", userID, "sessions", uid), nil)
+	err := m.call(ctx, "end session", http.MethodDelete, m.address(query, "api", "users", userID, "sessions", uid), nil, nil)
 	var refused *RefusedError
 	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
 		return nil
