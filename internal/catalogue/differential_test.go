@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"portero/internal/gatewaytest"
@@ -123,6 +124,55 @@ func TestServersFoldNoHeaders(t *testing.T) {
 					}
 				}
 			}
+		})
+	}
+}
+
+// TestServersFindNothingSmuggled sends the corpus of request smuggling to each real server through a gateway: it sees no
+// request that the gateway did not let in, and whoever comes next gets the answer to what they asked for.
+func TestServersFindNothingSmuggled(t *testing.T) {
+	t.Parallel()
+	for _, s := range legacies(t) {
+		t.Run(s.name, func(t *testing.T) {
+			f := unsigned(t, gatewaytest.Options{Routes: strings.ReplaceAll(strict, "UPSTREAM", `"`+s.url+`"`)})
+			next := make(chan payload)
+			var wait sync.WaitGroup
+			for range 16 {
+				wait.Go(func() {
+					for p := range next {
+						f.send(t, p)
+						a := f.Raw(t, "GET /public/next HTTP/1.1\r\nHost: "+f.host+"\r\n\r\n")
+						if u, is := readUnderstood(a.Body); a.Status != http.StatusOK || !is || u.Path != "/public/next" {
+							t.Errorf("%s: the next request got %s with %q", p.Name, a, a.Body)
+						}
+					}
+				})
+			}
+			all := smuggling(t, f.host)
+			for _, p := range all {
+				next <- p
+			}
+			close(next)
+			wait.Wait()
+			seen, let := s.seen(), 0
+			for _, line := range seen {
+				if path, _, _ := strings.Cut(line, "?"); !strings.Contains(path, "/public") || strings.Contains(path, "evil") {
+					t.Errorf("%s saw %q", s.name, line)
+				}
+			}
+			gatewaytest.Await(t, "the gateway says of each request that "+s.name+" saw that it was let in", func() bool {
+				let = 0
+				for _, d := range f.decisions(t) {
+					if d.Decision == "allow" {
+						let++
+					}
+				}
+				return len(seen) <= let
+			})
+			if len(seen) < len(all) {
+				t.Errorf("%s saw %d requests, want one behind each of %d payloads", s.name, len(seen), len(all))
+			}
+			t.Logf("%d payloads; %d requests were let in, %s saw %d", len(all), let, s.name, len(seen))
 		})
 	}
 }

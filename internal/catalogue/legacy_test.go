@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,7 +19,12 @@ import (
 type legacy struct {
 	name string
 	url  string
-	log  *gatewaytest.Lines // a line for each request that it saw, with its path somewhere in it
+	log  *gatewaytest.Lines // for each request that it saw, a line with "seen", its method and its target
+}
+
+// seen are the lines about requests.
+func (l *legacy) seen() []string {
+	return slices.DeleteFunc(strings.Split(l.log.String(), "\n"), func(line string) bool { return !strings.Contains(line, "seen ") })
 }
 
 // understood is one request as a server read it.
@@ -140,7 +146,7 @@ func nginxUpstream(t *testing.T) *legacy {
 events {}
 http {
   underscores_in_headers on; ignore_invalid_headers off; large_client_header_buffers 8 64k; default_type text/plain;
-  log_format seen '$request_method $request_uri';
+  log_format seen 'seen $request_method $request_uri';
   access_log /dev/stdout seen;
   client_body_temp_path @DIR@; proxy_temp_path @DIR@; fastcgi_temp_path @DIR@; uwsgi_temp_path @DIR@; scgi_temp_path @DIR@;
   server { listen 127.0.0.1:` + port + `; location / { return 200 "method $request_method\npath $uri\n` + report.String() + `"; } }
@@ -166,7 +172,7 @@ Group www-data
 PidFile @DIR@/pid
 ScriptSock @DIR@/cgid.sock
 ErrorLog /dev/stderr
-LogFormat "%m %U%q %r" seen
+LogFormat "seen %m %U%q %r" seen
 CustomLog /dev/stdout seen
 HttpProtocolOptions Unsafe
 AllowEncodedSlashes On
@@ -190,7 +196,7 @@ const phpReport = `<?php
 header('Content-Type: text/plain');
 echo 'method ', $_SERVER['REQUEST_METHOD'], "\n", 'path ', $_SERVER['UNDERSTOOD'] ?? $_SERVER['SCRIPT_NAME'], "\n";
 foreach ($_SERVER as $name => $value) { if (strpos($name, 'HTTP_') === 0) { echo $name, ': ', $value, "\n"; } }
-file_put_contents('php://stderr', 'seen ' . $_SERVER['REQUEST_METHOD'] . ' ' . $_SERVER['REQUEST_URI'] . "\n");
+isset($_SERVER['UNDERSTOOD']) || file_put_contents('php://stderr', 'seen ' . $_SERVER['REQUEST_METHOD'] . ' ' . $_SERVER['REQUEST_URI'] . "\n");
 `
 
 // phpUpstream is PHP's built-in server.
@@ -209,7 +215,8 @@ defaults
   mode http
   log global
   option accept-invalid-http-request
-  log-format "%HM %HU"
+  option dontlognull
+  log-format "seen %HM %HU"
   timeout client 20s
   timeout server 20s
   timeout connect 5s
@@ -249,6 +256,7 @@ class Handler(WSGIRequestHandler):
 class Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 def app(env, start):
+    print('seen', env['REQUEST_METHOD'], env['PATH_INFO'])
     out = 'method ' + env['REQUEST_METHOD'] + '\npath ' + env['PATH_INFO'].encode('latin-1').decode('utf-8', 'replace') + '\n'
     for name, value in env.items():
         if name.startswith('HTTP_'):

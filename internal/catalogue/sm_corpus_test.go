@@ -130,8 +130,8 @@ func smugglingCorpus(t *testing.T, d *doors) {
 	}
 }
 
-// smuggle sends one payload, reads what comes back, and asks for something on a connection of its own.
-func (f *front) smuggle(t *testing.T, p payload) {
+// send sends one payload and reads all that comes back.
+func (f *front) send(t *testing.T, p payload) {
 	c := f.Dial(t)
 	defer c.Close()
 	c.Send(p.Text)
@@ -150,6 +150,11 @@ func (f *front) smuggle(t *testing.T, p payload) {
 		method = "GET"
 	}
 	t.Logf("%s: %v", p.Name, got)
+}
+
+// smuggle sends one payload, and asks for something on a connection of its own.
+func (f *front) smuggle(t *testing.T, p payload) {
+	f.send(t, p)
 	if a := f.Raw(t, "GET /public/next HTTP/1.1\r\nHost: "+f.host+"\r\n\r\n"); a.Status != 200 || !strings.Contains(a.Body, "the application") {
 		t.Errorf("%s: the next request got %s", p.Name, a)
 	}
