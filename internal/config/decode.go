@@ -49,6 +49,7 @@ func mustParse(value string) *yaml.Node {
 type decoder struct {
 	root       *key
 	only       []string
+	setup      bool                // Options.Setup
 	file       string              // name of the file in messages
 	dir        string              // what names of files are relative to
 	places     map[string]*setting // :: path of what was written, or of its first element … → where
@@ -59,7 +60,7 @@ type decoder struct {
 }
 
 func newDecoder(o Options) *decoder {
-	return &decoder{root: describe(), only: o.Only, file: o.Path, dir: filepath.Clean(o.WorkDir),
+	return &decoder{root: describe(), only: o.Only, setup: o.Setup, file: o.Path, dir: filepath.Clean(o.WorkDir),
 		places: map[string]*setting{}, bad: map[string]bool{}}
 }
 

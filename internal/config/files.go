@@ -50,6 +50,9 @@ func (d *decoder) secretOf(k, f *key, v reflect.Value, path string, c *Config) {
 		}
 	}
 	content, err := readLimited(name.String(), maxSecret)
+	if d.setup && filePath == "logto.app_secret_file" && (errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.TrimSpace(content)) == 0) {
+		return // setup writes it
+	}
 	if err != nil {
 		d.problem(filePath, "%s: %s", quote(name.String()), readError(err, "64 KiB"))
 		return

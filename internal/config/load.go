@@ -24,6 +24,9 @@ type Options struct {
 	WorkDir string
 	// Only names the sections of the top level that are read and checked; everything else has its default. nil: all.
 	Only []string
+	// Setup is for setting up the tenant: logto.app_id and logto.app_secret may be missing, and the file of
+	// logto.app_secret_file may not be there or be empty, since setup makes them; logto.management is required.
+	Setup bool
 }
 
 // Load reads a configuration: flag over environment over file over default. Its error is Problems, with everything that is

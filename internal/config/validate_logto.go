@@ -20,10 +20,10 @@ func (d *decoder) checkLogto(c *Config) {
 	}
 	d.checkLogtoURL("logto.internal_endpoint", l.InternalEndpoint)
 	d.checkCA("logto.ca_file", l.CAFile)
-	if l.AppID == "" {
+	if l.AppID == "" && !d.setup {
 		d.missing("logto.app_id", "the App ID that Logto's console shows")
 	}
-	if !l.AppSecret.IsSet() && d.ok("logto.app_secret_file") {
+	if !l.AppSecret.IsSet() && !d.setup && d.ok("logto.app_secret_file") {
 		d.missing("logto.app_secret", "the App secret that Logto's console shows, or app_secret_file")
 	}
 	for i, scope := range l.Scopes {
@@ -39,6 +39,9 @@ func (d *decoder) checkLogto(c *Config) {
 	d.checkResource("logto.management.resource", m.Resource)
 	switch secretOK := d.ok("logto.management.app_secret") && d.ok("logto.management.app_secret_file"); {
 	case !secretOK:
+	case m.AppID == "" && !m.AppSecret.IsSet() && d.setup:
+		d.missing("logto.management.app_id", "the App ID of a machine-to-machine application, and its App secret under app_secret "+
+			"(in Logto's console: Applications, Create application, Machine-to-machine, with the role \"Logto Management API access\")")
 	case m.AppID == "" && m.AppSecret.IsSet():
 		d.missing("logto.management.app_id", "the App ID of the machine-to-machine application")
 	case m.AppID != "" && !m.AppSecret.IsSet():
