@@ -409,6 +409,7 @@ func oneWrite(t *testing.T, d *doors) {
 		x.backdate(t, row, 5*time.Minute)
 		p.Upstream.Forget()
 		before := x.calls(t, "setrange")
+		late := x.all[1].withoutStore(t)
 		var wait sync.WaitGroup
 		for range 100 {
 			wait.Go(func() {
@@ -418,9 +419,10 @@ func oneWrite(t *testing.T, d *doors) {
 			})
 		}
 		wait.Wait()
-		if got := x.calls(t, "setrange") - before; got != 1 {
-			t.Errorf("HTTP 2 %t: writes of a hundred requests: got %d, want 1", h2, got)
-		}
+		writes := x.calls(t, "setrange") - before
+		gatewaytest.Await(t, "there was one write, or one more for each answer of the store that came too late", func() bool {
+			return writes >= 1 && writes <= 1+x.all[1].withoutStore(t)-late
+		})
 		if ago := time.Since(x.used(t, row)); ago > time.Minute {
 			t.Errorf("HTTP 2 %t: last use in the store: got %s ago", h2, ago)
 		}
@@ -428,6 +430,18 @@ func oneWrite(t *testing.T, d *doors) {
 			t.Errorf("HTTP 2 %t: requests at the application: got %d, want 100", h2, got)
 		}
 	}
+}
+
+// withoutStore is how many requests were answered 503, as far as the log has them.
+func (f *front) withoutStore(t *testing.T) int {
+	t.Helper()
+	n := 0
+	for _, d := range f.decisions(t) {
+		if d.Status == http.StatusServiceUnavailable {
+			n++
+		}
+	}
+	return n
 }
 
 // ready waits until every node says that it is.

@@ -93,7 +93,12 @@ func TestSoak(t *testing.T) {
 	faults := make(chan struct{})
 	stop, cancel := context.WithCancel(t.Context())
 	go func() { defer close(faults); s.faults(stop) }()
-	done := s.load(*soakFor, capacity/3, s.anything)
+	var memory []int // KiB, on the way
+	var done float64
+	for range 10 {
+		done += s.load(*soakFor/10, capacity/3, s.anything) / 10
+		memory = append(memory, residentKB(t, s.Process.PID()))
+	}
 	cancel()
 	<-faults
 	took := time.Since(began)
@@ -105,6 +110,7 @@ func TestSoak(t *testing.T) {
 	for _, what := range slices.Sorted(maps.Keys(s.said)) {
 		t.Logf("%8d %s", s.said[what], what)
 	}
+	t.Logf("memory on the way: %d KiB", memory)
 	t.Logf("goroutines %d, then %d; files %d, then %d; memory %d KiB, then %d", before.goroutines, after.goroutines, before.files, after.files, before.kb, after.kb)
 	flat(t, "while it was loaded", after.kb-before.kb, soakMemory)
 	for _, o := range soakMix {
@@ -339,11 +345,18 @@ func (s *soak) issuerFault(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// somebodyIn is the session cookie of one of the people.
-func (s *soak) somebodyIn() string {
+// asSomebody does something with the session cookie of one of the people. Who was signed out meanwhile proves nothing.
+func (s *soak) asSomebody(do func(cookie string) error) error {
+	s.mu.Lock()
+	cookie := s.people[len(s.people)/4+rand.IntN(len(s.people)-len(s.people)/4)] // the oldest are on their way out
+	s.mu.Unlock()
+	err := do(cookie)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.people[len(s.people)/4+rand.IntN(len(s.people)-len(s.people)/4)] // the oldest are on their way out
+	if !slices.Contains(s.people, cookie) {
+		return nil
+	}
+	return err
 }
 
 // send makes one request and returns its answer's status and head, and its body.
@@ -373,11 +386,13 @@ func want(resp *http.Response, text string, status int, has string) error {
 }
 
 func (s *soak) visit(ctx context.Context) error {
-	resp, text, err := s.send(ctx, "GET", "/app", s.somebodyIn(), nil)
-	if err != nil {
-		return err
-	}
-	return want(resp, text, http.StatusOK, "user=soak-")
+	return s.asSomebody(func(cookie string) error {
+		resp, text, err := s.send(ctx, "GET", "/app", cookie, nil)
+		if err != nil {
+			return err
+		}
+		return want(resp, text, http.StatusOK, "user=soak-")
+	})
 }
 
 func (s *soak) refused(ctx context.Context) error {
@@ -390,11 +405,13 @@ func (s *soak) refused(ctx context.Context) error {
 
 func (s *soak) upload(ctx context.Context) error {
 	const size = 256 << 10
-	resp, text, err := s.send(ctx, "POST", "/app", s.somebodyIn(), strings.NewReader(strings.Repeat("x", size)), "Sec-Fetch-Site", "same-origin")
-	if err != nil {
-		return err
-	}
-	return want(resp, text, http.StatusOK, fmt.Sprintf("bytes=%d", size))
+	return s.asSomebody(func(cookie string) error {
+		resp, text, err := s.send(ctx, "POST", "/app", cookie, strings.NewReader(strings.Repeat("x", size)), "Sec-Fetch-Site", "same-origin")
+		if err != nil {
+			return err
+		}
+		return want(resp, text, http.StatusOK, fmt.Sprintf("bytes=%d", size))
+	})
 }
 
 // signIn goes the way of a browser and returns the session cookie.
@@ -487,8 +504,12 @@ func (s *soak) logout(ctx context.Context) error {
 func (s *soak) socket(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, soakPatience)
 	defer cancel()
+	return s.asSomebody(func(cookie string) error { return s.echo(ctx, cookie) })
+}
+
+func (s *soak) echo(ctx context.Context, cookie string) error {
 	c, resp, err := websocket.Dial(ctx, s.URL+"/socket", &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: s.transport}, HTTPHeader: http.Header{"Cookie": {s.somebodyIn()}, "Origin": {s.URL}},
+		HTTPClient: &http.Client{Transport: s.transport}, HTTPHeader: http.Header{"Cookie": {cookie}, "Origin": {s.URL}},
 	})
 	if err != nil {
 		if resp != nil {
@@ -509,9 +530,11 @@ func (s *soak) socket(ctx context.Context) error {
 }
 
 func (s *soak) events(ctx context.Context) error {
-	resp, text, err := s.send(ctx, "GET", "/events", s.somebodyIn(), nil)
-	if err != nil {
-		return err
-	}
-	return want(resp, text, http.StatusOK, "data: 4")
+	return s.asSomebody(func(cookie string) error {
+		resp, text, err := s.send(ctx, "GET", "/events", cookie, nil)
+		if err != nil {
+			return err
+		}
+		return want(resp, text, http.StatusOK, "data: 4")
+	})
 }
