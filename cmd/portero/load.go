@@ -40,7 +40,13 @@ func configFile(cmd *cobra.Command) string {
 // loadConfig reads the configuration for a command, and has the pages checked too: whether a colour can be read, whether a
 // logo can be shown. Its error is config.Problems.
 func loadConfig(cmd *cobra.Command) (*config.Config, error) {
-	cfg, err := config.Load(config.Options{Path: configFile(cmd), Env: os.Environ(), Flags: cmd.Flags()})
+	return loadConfigWith(cmd, config.Options{})
+}
+
+// loadConfigWith is loadConfig with more options; where the configuration comes from is set here.
+func loadConfigWith(cmd *cobra.Command, o config.Options) (*config.Config, error) {
+	o.Path, o.Env, o.Flags = configFile(cmd), os.Environ(), cmd.Flags()
+	cfg, err := config.Load(o)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2 // bad usage or configuration
+	exitWork   = 3 // nothing is wrong, and there is work to do
 )
 
 func main() {

@@ -74,13 +74,21 @@ func (u *usageError) Unwrap() error { return u.error }
 // usage marks an error as bad usage.
 func usage(err error) error { return &usageError{err} }
 
+// exitCode is returned by a command that has done its work and printed its result, and ends with another code than 0.
+type exitCode int
+
+func (exitCode) Error() string { return "" }
+
 // classify gives the exit code of an error, and what to do about it.
 func classify(cmd *cobra.Command, err error) (code int, hint string) {
 	var problems config.Problems
 	var failed *failure
 	var wrong *usageError
 	var told interface{ Hint() string }
+	var only exitCode
 	switch {
+	case errors.As(err, &only):
+		return int(only), ""
 	case errors.As(err, &problems):
 		return exitUsage, ""
 	case errors.As(err, &wrong) || !errors.As(err, &failed):
