@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"slices"
@@ -104,9 +105,30 @@ func (d *Deliveries) For(usage string) Delivery {
 	return Default(usage, d.name)
 }
 
+// ErrNoDelivery is returned by Configured where Logto would have nothing to send.
+var ErrNoDelivery = errors.New("no delivery is configured")
+
+// Configured is For without the default, save where nothing at all is configured: a usage that has neither a delivery of its
+// own nor a Generic one is an error, as it is for Logto (connector.template_not_found).
+func (d *Deliveries) Configured(usage string) (Delivery, error) {
+	for _, one := range d.list {
+		if one.Usage == usage || one.Usage == Generic {
+			return d.For(usage), nil
+		}
+	}
+	if len(d.list) > 0 {
+		return Delivery{}, fmt.Errorf("%w for %s, and no Generic one; add one of them to mailgun.deliveries", ErrNoDelivery, usage)
+	}
+	return Default(usage, d.name), nil
+}
+
 // Message returns the mail that brings a code to an address.
 func (d *Deliveries) Message(usage, to, code string) Message {
-	one := d.For(usage)
+	return d.For(usage).Message(to, code)
+}
+
+// Message returns the mail that brings a code to an address.
+func (one Delivery) Message(to, code string) Message {
 	values := map[string]string{}
 	for _, v := range one.Variables {
 		values[v.Name] = v.Value

@@ -97,7 +97,7 @@ func TestWireForm(t *testing.T) {
 			"template",
 			mail.Message{To: "who@example.com", Subject: "Welcome", Template: "welcome", Variables: map[string]string{"brand": `A "B"`, "code": code}},
 			map[string][]string{
-				"from": {"Example <no-reply@mg.example.com>"}, "to": {"who@example.com"}, "subject": {"Welcome"}, "text": {""},
+				"from": {"Example <no-reply@mg.example.com>"}, "to": {"who@example.com"}, "subject": {"Welcome"},
 				"template": {"welcome"}, "h:X-Mailgun-Variables": {`{"brand":"A \"B\"","code":"048213"}`},
 			},
 		},
@@ -447,6 +447,39 @@ func TestDeliveries(t *testing.T) {
 	for _, usage := range append(slices.Clone(mail.Usages()), "BindMfa") {
 		if got := generic.For(usage).Subject; got != "generic {{code}}" {
 			t.Errorf("%s with a Generic delivery: got subject %q, want Generic's", usage, got)
+		}
+	}
+}
+
+func TestConfiguredDeliveries(t *testing.T) {
+	t.Parallel()
+	own := mail.Delivery{Usage: mail.SignIn, Subject: "own {{code}}", HTML: "{{code}}"}
+	generic := mail.Delivery{Usage: mail.Generic, Subject: "generic {{code}}", HTML: "{{code}}"}
+	tests := []struct {
+		name, usage string
+		list        []mail.Delivery
+		want        string // of the subject; "": ErrNoDelivery
+	}{
+		{"neither its own nor Generic", mail.Register, []mail.Delivery{own}, ""},
+		{"Generic itself is not there", mail.Generic, []mail.Delivery{own}, ""},
+		{"its own", mail.SignIn, []mail.Delivery{generic, own}, "own {{code}}"},
+		{"Generic stands in", mail.Register, []mail.Delivery{own, generic}, "generic {{code}}"},
+		{"nothing at all is configured", mail.Register, nil, mail.Default(mail.Register, "Wiki").Subject},
+	}
+	for _, test := range tests {
+		d, err := mail.NewDeliveries("Wiki", test.list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.Configured(test.usage)
+		if test.want == "" {
+			if !errors.Is(err, mail.ErrNoDelivery) || !strings.Contains(err.Error(), test.usage) || !strings.Contains(err.Error(), "mailgun.deliveries") {
+				t.Errorf("%s: got %+v and error %v, want ErrNoDelivery that names the usage and the key", test.name, got, err)
+			}
+			continue
+		}
+		if err != nil || got.Subject != test.want {
+			t.Errorf("%s: got subject %q and error %v, want %q", test.name, got.Subject, err, test.want)
 		}
 	}
 }
