@@ -16,11 +16,17 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"portero/internal/demo/tenant"
 )
 
 // Config says who the provider is and who it works for.
 type Config struct {
 	URL string // where browsers and clients reach it, without a path: http://127.0.0.1:3001; a loopback address
+
+	// Tenant has the applications, their secrets and how people sign in, and is served under /api/. nil: one of its own, with the
+	// application of the following fields and sign-in by e-mail; with a Tenant they are not looked at.
+	Tenant *tenant.Tenant
 
 	AppID, AppSecret               string // the relying party
 	ManagementID, ManagementSecret string // a machine-to-machine client for the client-credentials grant; "" none
@@ -74,7 +80,7 @@ func New(c Config) (*Provider, error) {
 		return nil, fmt.Errorf("provider URL %q is not just scheme, host and port", c.URL)
 	case !loopbackHost(u.Hostname()):
 		return nil, fmt.Errorf("provider URL %q is not a loopback address: the demonstration provider runs nowhere else", c.URL)
-	case c.AppID == "" || c.AppSecret == "":
+	case c.Tenant == nil && (c.AppID == "" || c.AppSecret == ""):
 		return nil, errors.New("the provider needs a client id and secret")
 	case c.SendCode == nil:
 		return nil, errors.New("the provider needs a way to send codes")
@@ -160,6 +166,9 @@ func (p *Provider) routes() http.Handler {
 	if p.config.ManagementID != "" {
 		handle(Management, "GET /api/users/{user}/sessions", p.managed(p.serveSessions))
 		handle(Management, "DELETE /api/users/{user}/sessions/{session}", p.managed(p.serveDeleteSession))
+		if p.config.Tenant != nil {
+			handle(Management, "/api/", p.managed(p.config.Tenant.ServeHTTP))
+		}
 	}
 
 	for _, path := range signInPaths {
@@ -181,7 +190,9 @@ func (p *Provider) routes() http.Handler {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if !strings.HasPrefix(r.URL.Path, "/api/") { // bodies there have a bound of their own
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		}
 		mux.ServeHTTP(w, r)
 	})
 }

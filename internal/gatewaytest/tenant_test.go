@@ -1,0 +1,85 @@
+package gatewaytest_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"portero/internal/gatewaytest"
+)
+
+// managed asks a tenant as its management client does, and returns the status and the body.
+func managed(t *testing.T, k *gatewaytest.Tenant, method, path, body string) (int, map[string]any) {
+	t.Helper()
+	form := url.Values{"grant_type": {"client_credentials"}, "resource": {"https://default.logto.app/api"}, "scope": {"all"}}
+	req, err := http.NewRequest("POST", k.URL+"/oidc/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(k.ManagementID, k.ManagementSecret)
+	token := struct {
+		Access string `json:"access_token"`
+	}{}
+	if status := ask(t, req, &token); status != 200 {
+		t.Fatalf("asking for a token: got %d", status)
+	}
+	if req, err = http.NewRequest(method, k.URL+path, strings.NewReader(body)); err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token.Access)
+	req.Header.Set("Content-Type", "application/json")
+	var got map[string]any
+	return ask(t, req, &got), got
+}
+
+func ask(t *testing.T, req *http.Request, into any) int {
+	t.Helper()
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.Header.Get("Content-Type") != "" {
+		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return resp.StatusCode
+}
+
+const createApplication = `{"name":"a","type":"Traditional","oidcClientMetadata":{"redirectUris":[],"postLogoutRedirectUris":[]}}`
+
+func TestTenant(t *testing.T) {
+	t.Parallel()
+	k := gatewaytest.NewTenant(t, gatewaytest.TenantOptions{})
+	status, made := managed(t, k, "POST", "/api/applications", createApplication)
+	if status != 200 || made["type"] != "Traditional" {
+		t.Fatalf("creating an application: got %d %v, want 200", status, made)
+	}
+	k.Hook(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPatch {
+			return false
+		}
+		w.WriteHeader(http.StatusBadGateway)
+		return true
+	})
+	path := "/api/applications/" + made["id"].(string)
+	if status, _ := managed(t, k, "PATCH", path, `{"name":"b"}`); status != 502 {
+		t.Errorf("with a hook that answers: got %d, want 502", status)
+	}
+	if _, got := managed(t, k, "GET", path, ""); got["name"] != "a" {
+		t.Errorf("the tenant took a change that the hook answered: name is %v", got["name"])
+	}
+	want := []string{"POST /api/applications", "PATCH " + path}
+	if diff := cmp.Diff(want, k.Requests()); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	if status, _ := managed(t, k, "GET", "/api/sign-in-exp", ""); status != 200 {
+		t.Errorf("the sign-in experience: got %d, want 200", status)
+	}
+}
