@@ -33,6 +33,7 @@ Begin with "portero demo", which needs no account, or with "portero config examp
 		withSettings(healthCommand()),
 		sessionsCommand(),
 		secretCommand(),
+		setupCommand(),
 		withSettings(pagesCommand()),
 		versionCommand(),
 	)

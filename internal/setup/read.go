@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,7 +19,7 @@ type State struct {
 	// Same are other applications that could be taken for it: Traditional ones of Logto's own side with its name or its
 	// redirect URIs.
 	Same    []management.Application
-	Secrets []management.Secret // of Application
+	Secrets []management.Secret // of Application, those that have not expired
 	Email   *management.Connector
 	SignIn  management.Object
 	// Resources has those that are desired and there.
@@ -63,7 +64,7 @@ func Read(ctx context.Context, m *management.Client, d *Desired) (*State, error)
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return nil, &hintedError{err, Hint(err)}
 	}
 	return s, nil
 }
@@ -93,6 +94,8 @@ func (s *State) readApplication(ctx context.Context, m *management.Client, d *De
 	if s.Secrets, err = m.Secrets(ctx, s.Application.ID); err != nil {
 		return fmt.Errorf("reading the client secrets: %w", err)
 	}
+	now := time.Now().UnixMilli()
+	s.Secrets = slices.DeleteFunc(s.Secrets, func(one management.Secret) bool { return one.ExpiresAt != nil && *one.ExpiresAt <= now })
 	return nil
 }
 
