@@ -1,0 +1,110 @@
+// Package doctor looks at the surroundings of a gateway and says what is wrong with them: what was expected, what was seen,
+// and what to type.
+//
+// It does not set anything right (package setup does that for Logto), and decides nothing about the configuration itself,
+// which package config has checked.
+//
+// Invariants:
+//   - Nothing is changed anywhere, and no mail is sent.
+//   - No finding has a secret in it, nor text of somebody else's beyond what is reduced to a name, a word or a URL.
+//   - All checks together take at most Options.Timeout, and every one of them has a finding.
+//   - One cause is told once: what cannot be looked at because of it is skipped and says where to look.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"portero/internal/config"
+)
+
+// Status is how a check came out.
+type Status string
+
+// How a check can come out.
+const (
+	OK      Status = "ok"
+	Warning Status = "warning" // it works, and is probably not what is meant
+	Failed  Status = "failed"
+	Skipped Status = "skipped" // it could not be looked at; Seen says why
+)
+
+// Finding is the outcome of one check.
+type Finding struct {
+	Check    string `json:"check"`
+	Status   Status `json:"status"`
+	Expected string `json:"expected,omitempty"`
+	Seen     string `json:"seen"`
+	Remedy   string `json:"remedy,omitempty"` // what to type
+}
+
+func ok(format string, a ...any) Finding {
+	return Finding{Status: OK, Seen: fmt.Sprintf(format, a...)}
+}
+
+func warning(expected, seen, remedy string) Finding {
+	return Finding{Status: Warning, Expected: expected, Seen: seen, Remedy: remedy}
+}
+
+func failed(expected, seen, remedy string) Finding {
+	return Finding{Status: Failed, Expected: expected, Seen: seen, Remedy: remedy}
+}
+
+// skipped is a check that could not be made, and what would let it run.
+func skipped(why, remedy string) Finding {
+	return Finding{Status: Skipped, Seen: why, Remedy: remedy}
+}
+
+// see is a check that could not be made for a reason that another check tells.
+func see(check string) Finding { return Finding{Status: Skipped, Seen: "see " + check} }
+
+// Options says what to look at.
+type Options struct {
+	Config  *config.Config
+	Outside []*url.URL       // addresses at which the upstreams must not be reached
+	Now     func() time.Time // nil: time.Now
+	Timeout time.Duration    // of all checks together; 0: 20 s
+}
+
+// check is one thing to look at. It ends with its context.
+type check struct {
+	name string
+	run  func(context.Context) Finding
+}
+
+// Run makes all checks at once, and returns their findings in the order in which they are to be read.
+func Run(ctx context.Context, o Options) []Finding {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 20 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	checks, end := logtoChecks(o)
+	defer end()
+	return runAll(ctx, slices.Concat(checks, mailgunChecks(o)))
+}
+
+// runAll makes all checks at once. One that is still under way when ctx ends has no time left to say what it saw.
+func runAll(ctx context.Context, checks []check) []Finding {
+	findings := make([]Finding, len(checks))
+	var group sync.WaitGroup
+	for i, c := range checks {
+		group.Go(func() {
+			f := c.run(ctx)
+			if ctx.Err() != nil && f.Status != OK {
+				f = skipped("there was no time left for it", "run portero doctor again; something else here is slow")
+			}
+			f.Check = c.name
+			findings[i] = f
+		})
+	}
+	group.Wait()
+	return findings
+}

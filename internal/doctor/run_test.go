@@ -1,0 +1,45 @@
+package doctor
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Every check has a finding in its place, and those for which the time was too short say so.
+func TestRunAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		wait := func(d time.Duration, f Finding) func(context.Context) Finding {
+			return func(ctx context.Context) Finding {
+				select {
+				case <-time.After(d):
+				case <-ctx.Done():
+				}
+				return f
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		began := time.Now()
+		got := runAll(ctx, []check{
+			{"slow", wait(time.Hour, failed("a", "b", "c"))},
+			{"late", wait(10*time.Second, ok("fine %d", 1))},
+			{"early", wait(0, see("slow"))},
+		})
+		want := []Finding{
+			{Check: "slow", Status: Skipped, Seen: "there was no time left for it", Remedy: "run portero doctor again; something else here is slow"},
+			{Check: "late", Status: OK, Seen: "fine 1"},
+			{Check: "early", Status: Skipped, Seen: "see slow"},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("findings (-want +got):\n%s", diff)
+		}
+		if took := time.Since(began); took != 20*time.Second {
+			t.Errorf("took %v, want 20s: all at once, and no longer than allowed", took)
+		}
+	})
+}
