@@ -8,11 +8,14 @@
 //   - One token is fetched at a time, kept until shortly before its end, and fetched anew once when the API no longer
 //     takes it.
 //   - Every call ends: it has a deadline of its own, and its answer is read up to a limit.
-//   - No error quotes a secret, a token or what Logto sent, save its `code` where that is a plain word.
+//   - No error quotes a secret, a token or what Logto sent, save its `code` where that is a plain word and names of
+//     members that are known here. What holds a secret prints and logs without it.
+//   - What a POST asked for is not asked for twice, unless Logto said that it was not done.
+//   - An answer that lacks what it has to tell is an error, never an empty tenant.
 //   - An id that could change the path of a call is refused before anything is sent.
 //
-// Specifications: RFC 6749 4.4 (client credentials), RFC 8707 (resource indicators), RFC 6750 2.1 (bearer tokens);
-// Logto's Management API for the rest.
+// Specifications: RFC 6749 4.4 (client credentials), RFC 8707 (resource indicators), RFC 6750 2.1 (bearer tokens),
+// RFC 9110 9.2.2 and 10.2.3 (what may be sent again, Retry-After); Logto's Management API for the rest.
 package management
 
 import (
@@ -35,11 +38,12 @@ const (
 	DefaultResource = "https://default.logto.app/api"
 
 	defaultTimeout = 10 * time.Second
+	retryTimeout   = time.Minute // with Config.Retries
 	maxAnswer      = 1 << 20
 )
 
-// ErrUnavailable is returned by a call when Logto gave no answer that means something: not reached, too late, a 429 or
-// a 5xx.
+// ErrUnavailable is in the chain of an error when Logto gave no answer that means something: not reached, too late, a
+// 429 or a 5xx, and trying again did not help. The error has a Hint.
 var ErrUnavailable = errors.New("management API of Logto unavailable")
 
 // ErrID is returned by a call for an id that no user and no session of Logto has. Nothing has been sent.
@@ -51,51 +55,20 @@ var ErrNotFound = errors.New("the tenant has none")
 // ErrTaken is in the chain of an error for something that the tenant has already.
 var ErrTaken = errors.New("the tenant has one already")
 
-// RefusedError is returned by a call that Logto answered with no, or with something that cannot be understood.
-type RefusedError struct {
-	Call   string // token, sessions, end session
-	Status int
-	Code   string // Logto's, like auth.forbidden; "" if it named none
-	cause  error  // nil: Logto said no
-}
-
-func (e *RefusedError) Error() string {
-	text := fmt.Sprintf("management API of Logto refused the call %q with status %d", e.Call, e.Status)
-	if e.Code != "" {
-		text += ", code " + e.Code
-	}
-	if e.cause != nil {
-		text += ": " + e.cause.Error()
-	}
-	return text
-}
-
-func (e *RefusedError) Unwrap() error { return e.cause }
-
-// Is says what a refusal means beside itself: ErrNotFound or ErrTaken.
-func (e *RefusedError) Is(target error) bool {
-	switch target {
-	case ErrNotFound:
-		return e.Status == http.StatusNotFound
-	case ErrTaken:
-		taken := strings.HasSuffix(e.Code, "_exists") && !strings.HasSuffix(e.Code, "not_exists") || strings.HasSuffix(e.Code, "_in_use")
-		return e.Status == http.StatusUnprocessableEntity && taken
-	}
-	return false
-}
-
-// errMalformed is the cause of a RefusedError whose answer was not what the API promises.
-var errMalformed = errors.New("the answer is not what the API promises")
-
 // Config says whom to ask and as whom.
 type Config struct {
 	Endpoint         *url.URL // Logto's address, as its console shows it
 	AppID, AppSecret string   // of a machine-to-machine application with the role "Logto Management API access"
 	Resource         string   // the API's indicator; "" DefaultResource
 	// Client reaches Logto; it follows no redirects (package outbound).
-	Client  *http.Client
-	Timeout time.Duration    // of a whole call, fetching a token included; 0: 10 s
+	Client *http.Client
+	// Retries is how often a request is tried again after a 429, and, save for a POST, after a 5xx or a connection that
+	// broke: what a POST asks for may have been done. 0: never.
+	Retries int
+	Timeout time.Duration    // of a whole call: token, requests and waits; 0: 10 s, with Retries 60 s
 	Now     func() time.Time // nil: time.Now
+	// Wait waits between two tries; it returns early, with an error, when its context ends. nil: by the clock.
+	Wait func(context.Context, time.Duration) error
 }
 
 // Client asks the Management API. It is safe for concurrent use and has nothing to close.
@@ -111,6 +84,12 @@ func New(c Config) *Client {
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = defaultTimeout
+		if c.Retries > 0 {
+			c.Timeout = retryTimeout
+		}
+	}
+	if c.Wait == nil {
+		c.Wait = wait
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -145,69 +124,88 @@ func checkID(id string) error {
 	return nil
 }
 
+// path is the API's address of parts, an error if one of them cannot stand there.
+func (m *Client) path(name string, query url.Values, parts ...string) (string, error) {
+	for _, part := range parts {
+		if err := checkID(part); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return m.address(query.Encode(), append([]string{"api"}, parts...)...), nil
+}
+
+// request is what is sent to Logto, as often as it has to be.
+type request struct {
+	name            string // of the call, for errors
+	method, address string
+	authorization   string
+	mediaType       string // "": there is no body
+	body            []byte
+	repeatable      bool // it does no harm when it is done twice
+}
+
 // call asks the API for one thing with a token. A token that is no longer taken is replaced, once. body may be nil: none
-// is sent. So may into: nothing of the answer is needed.
-func (m *Client) call(ctx context.Context, name, method, address string, body, into any) error {
+// is sent. So may into: nothing of the answer is needed. The answer's header is nil with an error.
+func (m *Client) call(ctx context.Context, name, method, address string, body, into any) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.Timeout)
 	defer cancel()
-	var sent []byte
+	r := request{name: name, method: method, address: address, repeatable: method != http.MethodPost}
 	if body != nil {
 		var err error
-		if sent, err = json.Marshal(body); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if r.body, err = json.Marshal(body); err != nil {
+			return nil, fmt.Errorf("%s: what is to be sent is no JSON", name) // the encoder's text could quote it
 		}
+		r.mediaType = "application/json"
 	}
 	for again := true; ; again = false {
 		token, err := m.tokens.get(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(sent))
-		if err != nil {
-			return fmt.Errorf("making a call of the management API: %w", ErrID)
-		}
-		req.Header.Set("Authorization", "Bearer "+token)
-		if body != nil {
-			req.Header.Set("Content-Type", "application/json")
-		}
-		err = m.exchange(name, req, into)
-		var refused *RefusedError
-		if again && errors.As(err, &refused) && refused.Status == http.StatusUnauthorized {
+		r.authorization = "Bearer " + token
+		header, err := m.send(ctx, r, into)
+		if refused, ok := errors.AsType[*RefusedError](err); ok && again && refused.Status == http.StatusUnauthorized {
 			m.tokens.drop(token)
 			continue
 		}
-		return err
+		return header, err
 	}
 }
 
-// exchange sends one request and decodes a 2xx.
-func (m *Client) exchange(name string, req *http.Request, into any) error {
+// exchange sends a request once and decodes a 2xx.
+func (m *Client) exchange(ctx context.Context, r request, into any) (http.Header, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, r.address, bytes.NewReader(r.body))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.name, ErrID)
+	}
 	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Authorization", r.authorization)
+	if r.mediaType != "" {
+		req.Header.Set("Content-Type", r.mediaType)
+	}
 	resp, err := m.config.Client.Do(req)
 	if err != nil {
 		err = outbound.Clean(err)
 		if answered(err) {
-			return &RefusedError{Call: name, cause: err}
+			return nil, &RefusedError{Call: r.name, cause: err}
 		}
-		return unavailable(name, err)
+		return nil, &unavailable{call: r.name, cause: err}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch status := resp.StatusCode; {
-	case status == http.StatusTooManyRequests || status >= 500:
-		return unavailable(name, fmt.Errorf("status %d", status))
+	case isDown(status, body):
+		return nil, &unavailable{call: r.name, status: status, after: retryAfter(resp.Header, m.config.Now())}
 	case err != nil && !answered(err):
-		return unavailable(name, fmt.Errorf("reading the answer: %w", outbound.Clean(err)))
+		return nil, &unavailable{call: r.name, cause: fmt.Errorf("reading the answer: %w", outbound.Clean(err))}
 	case err != nil || len(body) > maxAnswer:
-		return &RefusedError{Call: name, Status: status, cause: outbound.ErrTooLarge}
+		return nil, &RefusedError{Call: r.name, Status: status, cause: outbound.ErrTooLarge}
 	case status < 200 || status > 299:
-		return &RefusedError{Call: name, Status: status, Code: codeOf(body)}
-	case into == nil:
-		return nil
-	case decode(body, into) != nil: // the decoder's text could quote it
-		return &RefusedError{Call: name, Status: status, cause: errMalformed}
+		return nil, refusal(r.name, status, body)
+	case into != nil && decode(body, into) != nil: // the decoder's text could quote it
+		return nil, &RefusedError{Call: r.name, Status: status, cause: errMalformed}
 	}
-	return nil
+	return resp.Header, nil
 }
 
 // decode reads one JSON value, numbers as json.Number where no type says otherwise.
@@ -227,31 +225,4 @@ func decode(body []byte, into any) error {
 // answered reports whether a call failed over what Logto answered, not over reaching it.
 func answered(err error) bool {
 	return errors.Is(err, outbound.ErrRedirect) || errors.Is(err, outbound.ErrTooLarge)
-}
-
-// codeOf is the word by which Logto names an error: `code` of its API, or `error` of OAuth. "": none that is plain.
-func codeOf(body []byte) string {
-	var said struct {
-		Code  json.RawMessage `json:"code"`
-		Error json.RawMessage `json:"error"`
-	}
-	if json.Unmarshal(body, &said) != nil {
-		return ""
-	}
-	for _, raw := range []json.RawMessage{said.Code, said.Error} {
-		var word string
-		if json.NewDecoder(bytes.NewReader(raw)).Decode(&word) != nil || word == "" || len(word) > 64 {
-			continue
-		}
-		if !strings.ContainsFunc(word, func(c rune) bool {
-			return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-')
-		}) {
-			return word
-		}
-	}
-	return ""
-}
-
-func unavailable(name string, err error) error {
-	return fmt.Errorf("%w: %s: %w", ErrUnavailable, name, err)
 }

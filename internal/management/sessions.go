@@ -3,7 +3,6 @@ package management
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,8 +19,9 @@ type Session struct {
 
 // Sessions lists the sessions of a person at Logto. A person whom Logto does not know has none.
 func (m *Client) Sessions(ctx context.Context, userID string) ([]Session, error) {
-	if err := checkID(userID); err != nil {
-		return nil, fmt.Errorf("listing a user's sessions: %w", err)
+	address, err := m.path("sessions", nil, "users", userID, "sessions")
+	if err != nil {
+		return nil, err
 	}
 	var answer struct {
 		Sessions *[]struct {
@@ -35,7 +35,7 @@ func (m *Client) Sessions(ctx context.Context, userID string) ([]Session, error)
 			} `json:"payload"`
 		} `json:"sessions"`
 	}
-	if err := m.call(ctx, "sessions", http.MethodGet, m.address("", "api", "users", userID, "sessions"), nil, &answer); err != nil {
+	if _, err := m.call(ctx, "sessions", http.MethodGet, address, nil, &answer); err != nil {
 		return nil, err
 	}
 	if answer.Sessions == nil {
@@ -68,13 +68,12 @@ func seconds(n float64) time.Time {
 // EndSession ends a session at Logto with everything that was granted in it, so that its refresh tokens die too. Logto
 // tells no client about it. A session that is gone already is no error.
 func (m *Client) EndSession(ctx context.Context, userID, uid string) error {
-	if err := errors.Join(checkID(userID), checkID(uid)); err != nil {
-		return fmt.Errorf("ending a user's session: %w", err)
+	const name = "end session"
+	address, err := m.path(name, url.Values{"revokeGrantsTarget": {"all"}}, "users", userID, "sessions", uid)
+	if err != nil {
+		return err
 	}
-	query := url.Values{"revokeGrantsTarget": {"all"}}.Encode()
-	err := m.call(ctx, "end session", http.MethodDelete, m.address(query, "api", "users", userID, "sessions", uid), nil, nil)
-	var refused *RefusedError
-	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+	if _, err = m.call(ctx, name, http.MethodDelete, address, nil, nil); errors.Is(err, ErrNotFound) {
 		return nil
 	}
 	return err

@@ -53,7 +53,7 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	case <-running.done:
 		return running.token, running.err
 	case <-ctx.Done():
-		return "", unavailable("token", context.Cause(ctx))
+		return "", &unavailable{call: "token", cause: context.Cause(ctx)}
 	}
 }
 
@@ -85,20 +85,20 @@ func (t *tokens) drop(token string) {
 // refuses.
 func (m *Client) fetchToken(ctx context.Context) (string, time.Duration, error) {
 	form := url.Values{"grant_type": {"client_credentials"}, "resource": {m.config.Resource}, "scope": {"all"}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.address("", "oidc", "token"), strings.NewReader(form.Encode()))
-	if err != nil {
-		return "", 0, unavailable("token", err)
-	}
 	// RFC 6749 2.3.1 has both parts form-encoded first.
 	pair := url.QueryEscape(m.config.AppID) + ":" + url.QueryEscape(m.config.AppSecret)
-	req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r := request{
+		name: "token", method: http.MethodPost, address: m.address("", "oidc", "token"),
+		authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte(pair)),
+		mediaType:     "application/x-www-form-urlencoded", body: []byte(form.Encode()),
+		repeatable: true, // a token too many changes nothing
+	}
 	var answer struct {
 		AccessToken string  `json:"access_token"`
 		TokenType   string  `json:"token_type"`
 		ExpiresIn   float64 `json:"expires_in"`
 	}
-	if err := m.exchange("token", req, &answer); err != nil {
+	if _, err := m.send(ctx, r, &answer); err != nil {
 		return "", 0, err
 	}
 	if !plainToken(answer.AccessToken) || !strings.EqualFold(answer.TokenType, "Bearer") {
