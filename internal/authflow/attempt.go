@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"portero/internal/session"
 )
 
 // Bounds of attempts.
@@ -164,8 +166,8 @@ func (f *Flow) cookie(name, value string, maxAge int) *http.Cookie {
 func (f *Flow) attempts(r *http.Request, host string) (found []*attempt, broken []string) {
 	prefix := f.Cookie + "-"
 	seen := map[attemptID]int{}
-	for _, c := range r.Cookies() {
-		text, ok := strings.CutPrefix(c.Name, prefix)
+	for name, value := range session.Cookies(r) {
+		text, ok := strings.CutPrefix(name, prefix)
 		if !ok {
 			continue
 		}
@@ -176,13 +178,13 @@ func (f *Flow) attempts(r *http.Request, host string) (found []*attempt, broken 
 		id := attemptID(raw)
 		seen[id]++
 		a := &attempt{}
-		plain, _, err := f.Keys.OpenText(purposeAttempt, c.Value, append(f.bind(host), id[:]...))
+		plain, _, err := f.Keys.OpenText(purposeAttempt, value, append(f.bind(host), id[:]...))
 		if err != nil || json.Unmarshal(plain, a) != nil || seen[id] > 1 {
-			broken = append(broken, c.Name)
+			broken = append(broken, name)
 			found = slices.DeleteFunc(found, func(b *attempt) bool { return b.id == id })
 			continue
 		}
-		a.id, a.size = id, len(c.Name)+len(c.Value)
+		a.id, a.size = id, len(name)+len(value)
 		found = append(found, a)
 	}
 	slices.SortStableFunc(found, func(a, b *attempt) int { return cmp.Compare(b.Start, a.Start) })

@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"iter"
 	"net/http"
 	"strings"
 )
@@ -10,24 +11,35 @@ import (
 // tokenLength is that of an scs token: 32 random bytes in base64url.
 const tokenLength = 43
 
-// token returns the session token a request brings. It reads the header itself:
-// net/http skips what it cannot parse and takes the first of several, and both
-// would hide that somebody else wrote a cookie of ours.
+// Cookies are the names and values of a request's cookies as they came. net/http skips
+// what it cannot parse, which would hide that somebody else wrote a cookie of ours.
+func Cookies(r *http.Request) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, line := range r.Header["Cookie"] {
+			for line != "" {
+				var pair string
+				pair, line, _ = strings.Cut(line, ";")
+				name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+				if !yield(name, value) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// token returns the session token a request brings. Of two cookies nobody knows which
+// one is ours.
 func (m *Manager) token(r *http.Request) (string, Reason) {
 	token, reason := "", NoCookie
-	for _, line := range r.Header["Cookie"] {
-		for line != "" {
-			var pair string
-			pair, line, _ = strings.Cut(line, ";")
-			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
-			if name != m.cookie {
-				continue
-			}
-			if reason != NoCookie {
-				return "", SeveralCookies
-			}
-			token, reason = value, Found
+	for name, value := range Cookies(r) {
+		if name != m.cookie {
+			continue
 		}
+		if reason != NoCookie {
+			return "", SeveralCookies
+		}
+		token, reason = value, Found
 	}
 	if reason == Found && !wellFormed(token) {
 		return "", MalformedCookie
