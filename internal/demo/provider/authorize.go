@@ -74,7 +74,7 @@ func (p *Provider) serveAuthorization(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := known.(client)
-	redirect, err := ParseRedirectURI(req.RedirectURI, p.config.RedirectURIs...)
+	redirect, err := ParseRedirectURI(req.RedirectURI, c.app.RedirectURIs...)
 	if err == nil {
 		c.redirectURIs = []string{req.RedirectURI}
 		err = op.ValidateAuthReqRedirectURI(c, req.RedirectURI, oidc.ResponseTypeCode)
@@ -123,6 +123,9 @@ func (p *Provider) serveAuthorization(w http.ResponseWriter, r *http.Request) {
 	query := p.pageQuery(it)
 	if it.hint != "" {
 		query.Set("login_hint", it.hint)
+	}
+	if it.oneTimeToken != "" {
+		query.Set("one_time_token", it.oneTimeToken)
 	}
 	http.Redirect(w, r, it.page+"?"+query.Encode(), http.StatusSeeOther)
 }
@@ -173,7 +176,8 @@ func (p *Provider) newInteraction(form url.Values, req *oidc.AuthRequest, c clie
 	}
 	page, usage := firstPage(form.Get("first_screen"))
 	return interaction{
-		client: req.ClientID, redirectURI: req.RedirectURI, responseMode: string(req.ResponseMode),
+		oneTimeToken: form.Get("one_time_token"),
+		client:       req.ClientID, redirectURI: req.RedirectURI, responseMode: string(req.ResponseMode),
 		state: req.State, nonce: req.Nonce, challenge: req.CodeChallenge, scopes: asked,
 		login: slices.Contains(req.Prompt, oidc.PromptLogin), maxAge: req.MaxAge,
 		locales: form.Get("ui_locales"), hint: req.LoginHint, identifier: form.Get("identifier"),
@@ -214,12 +218,22 @@ func (p *Provider) verifyHint(r *http.Request, hint string) (*oidc.TokenClaims, 
 
 // finish answers an interaction with a code for the person who is signed in.
 func (p *Provider) finish(w http.ResponseWriter, r *http.Request, it interaction, live session) {
-	redirect, err := ParseRedirectURI(it.redirectURI, p.config.RedirectURIs...)
+	app, _ := p.tenant.Application(it.client)
+	redirect, err := ParseRedirectURI(it.redirectURI, app.RedirectURIs...)
 	if err != nil {
 		writeOAuthError(w, oauthError{http.StatusBadRequest, "invalid_redirect_uri", "redirect_uri did not match any of the client's registered redirect_uris"})
 		return
 	}
 	a := answer{redirect: redirect, mode: oidc.ResponseMode(it.responseMode), state: it.state}
+	if who, known := p.store.person(live.subject); known && !p.allows(it.client, who) {
+		// Who has been let in before is sent back; who has not, never leaves Logto.
+		if p.store.granted(live.id, it.client, nil) {
+			p.answer(w, r, a, &oidc.Error{ErrorType: "access_denied", Description: "Access denied."})
+		} else {
+			p.writeDenied(w, r, it)
+		}
+		return
+	}
 	key, ok := p.store.authorize(live.id, it)
 	if !ok {
 		p.answer(w, r, a, oidc.ErrLoginRequired().WithDescription("End-User authentication is required"))
@@ -227,6 +241,11 @@ func (p *Provider) finish(w http.ResponseWriter, r *http.Request, it interaction
 	}
 	a.code = key
 	p.answer(w, r, a, nil)
+}
+
+// allows reports whether an application lets a person in.
+func (p *Provider) allows(client string, who person) bool {
+	return p.tenant.Allows(client, who.subject, who.roles())
 }
 
 // oversized reports whether a request is longer than what is kept of one for an hour should be.

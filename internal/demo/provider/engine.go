@@ -11,6 +11,8 @@ import (
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
+
+	"portero/internal/demo/tenant"
 )
 
 // Scopes beside those of OpenID Connect Core 1.0, section 5.4.
@@ -60,12 +62,15 @@ var (
 
 // GetClientByClientID implements op.OPStorage.
 func (s *storage) GetClientByClientID(_ context.Context, id string) (op.Client, error) {
-	c := s.provider.config
-	switch {
-	case id == c.AppID:
-		return client{id: id, grants: []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken}}, nil
-	case id != "" && id == c.ManagementID:
+	if id != "" && id == s.provider.config.ManagementID {
 		return client{id: id, grants: []oidc.GrantType{oidc.GrantTypeClientCredentials}}, nil
+	}
+	switch app, known := s.provider.tenant.Application(id); {
+	case !known:
+	case app.Type == "MachineToMachine":
+		return client{id: id, app: app, grants: []oidc.GrantType{oidc.GrantTypeClientCredentials}}, nil
+	case app.Type == "Traditional":
+		return client{id: id, app: app, grants: []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken}}, nil
 	}
 	return nil, oidc.ErrInvalidClient().WithDescription("invalid client %s", id).WithParent(errUnknownClient)
 }
@@ -75,11 +80,12 @@ func (s *storage) AuthorizeClientIDSecret(ctx context.Context, id, secret string
 	if _, err := s.GetClientByClientID(ctx, id); err != nil {
 		return err
 	}
-	want := s.provider.config.AppSecret
+	good := s.provider.tenant.Authenticates(id, secret)
 	if id == s.provider.config.ManagementID {
-		want = s.provider.config.ManagementSecret
+		want := s.provider.config.ManagementSecret
+		good = want != "" && subtle.ConstantTimeCompare([]byte(secret), []byte(want)) == 1
 	}
-	if want == "" || subtle.ConstantTimeCompare([]byte(secret), []byte(want)) != 1 {
+	if !good {
 		return errWrongSecret
 	}
 	return nil
@@ -119,6 +125,7 @@ func (s *storage) TokenRequestByRefreshToken(_ context.Context, key string) (op.
 // client is a confidential client as op sees one.
 type client struct {
 	id                       string
+	app                      tenant.Application // zero: Config's management client
 	grants                   []oidc.GrantType
 	redirectURIs, logoutURIs []string // those of the request at hand, once they have passed ParseRedirectURI
 }

@@ -19,6 +19,7 @@ type interaction struct {
 	login                                                      bool     // prompt=login: a live session is not enough
 	maxAge                                                     *uint    // nil: any age
 	locales, hint, identifier                                  string
+	oneTimeToken                                               string // "" none; good with hint as the address
 	page                                                       string // path of the page it begins with
 	usage                                                      string // what its codes are for: SignIn or Register
 
@@ -29,6 +30,7 @@ type interaction struct {
 // verification is the code that was sent last. Zero: none.
 type verification struct {
 	address, code string
+	void          bool // no code was sent, and none is right
 	sent          time.Time
 	wrong         int
 }
@@ -125,8 +127,11 @@ func (s *store) releaseMail(address string) {
 }
 
 // sent remembers the code that was sent last for an interaction; the ones before it are worth nothing from now on.
-func (s *store) sent(id, address, code string) {
-	s.update(id, func(it *interaction) { it.verification = verification{address: address, code: code, sent: s.now()} })
+// One that is void was not sent at all, and is told from others by nobody.
+func (s *store) sent(id, address, code string, void bool) {
+	s.update(id, func(it *interaction) {
+		it.verification = verification{address: address, code: code, void: void, sent: s.now()}
+	})
 }
 
 type outcome uint8
@@ -146,7 +151,7 @@ func (s *store) verify(id, typed string) (result outcome, address string, left i
 		if v.code == "" || v.wrong >= maxTries || s.now().Sub(v.sent) >= verificationLifetime {
 			return
 		}
-		if subtle.ConstantTimeCompare([]byte(typed), []byte(v.code)) == 1 {
+		if subtle.ConstantTimeCompare([]byte(typed), []byte(v.code)) == 1 && !v.void {
 			v.code, result, it.signedIn = "", codeRight, true
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -20,18 +21,22 @@ import (
 
 // keyRing has the signing keys, newest first: it signs with the first and publishes all.
 type keyRing struct {
+	now func() time.Time
+
 	mu   sync.RWMutex
 	keys []signingKey
 }
 
 type signingKey struct {
 	id        string // RFC 7638 thumbprint
+	name      string // its id for the Management API
+	created   time.Time
 	algorithm jose.SignatureAlgorithm
 	private   crypto.Signer
 }
 
-func newKeyRing() (*keyRing, error) {
-	k := &keyRing{}
+func newKeyRing(now func() time.Time) (*keyRing, error) {
+	k := &keyRing{now: now}
 	if err := k.rotate(string(jose.ES384)); err != nil {
 		return nil, fmt.Errorf("making a signing key: %w", err)
 	}
@@ -57,12 +62,37 @@ func (k *keyRing) rotate(algorithm string) error {
 	if err != nil {
 		return err
 	}
-	key := signingKey{id: base64.RawURLEncoding.EncodeToString(sum), algorithm: jose.SignatureAlgorithm(algorithm), private: private}
+	key := signingKey{name: newID(21), created: k.now(), id: base64.RawURLEncoding.EncodeToString(sum), algorithm: jose.SignatureAlgorithm(algorithm), private: private}
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.keys = append([]signingKey{key}, k.keys...)
 	return nil
+}
+
+// keep drops all but the newest keys.
+func (k *keyRing) keep(newest int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.keys = slices.Clone(k.keys[:min(newest, len(k.keys))])
+}
+
+// remove takes out a key that signs no more, by its name. found is false for one that is not there; the one that signs cannot go.
+func (k *keyRing) remove(name string) (found, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	i := slices.IndexFunc(k.keys, func(key signingKey) bool { return key.name == name })
+	if i <= 0 {
+		return i == 0, false
+	}
+	k.keys = slices.Delete(slices.Clone(k.keys), i, i+1)
+	return true, true
+}
+
+func (k *keyRing) list() []signingKey {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return slices.Clone(k.keys)
 }
 
 func (k *keyRing) current() signingKey {

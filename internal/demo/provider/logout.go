@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/op"
+
+	"portero/internal/demo/tenant"
 )
 
 const (
@@ -69,7 +72,7 @@ func (p *Provider) serveEndSession(w http.ResponseWriter, r *http.Request) {
 		pending.client = req.ClientID
 		if req.PostLogoutRedirectURI != "" {
 			c := known.(client)
-			target, err := ParseRedirectURI(req.PostLogoutRedirectURI, p.config.PostLogoutRedirectURIs...)
+			target, err := ParseRedirectURI(req.PostLogoutRedirectURI, c.app.PostLogoutRedirectURIs...)
 			if err == nil {
 				c.logoutURIs = []string{req.PostLogoutRedirectURI}
 				err = op.ValidateEndSessionPostLogoutRedirectURI(req.PostLogoutRedirectURI, c)
@@ -120,17 +123,25 @@ func (p *Provider) serveEndSessionConfirm(w http.ResponseWriter, r *http.Request
 // tell sends a logout token to the clients that were signed in in a browser session (OpenID Connect Back-Channel Logout 1.0, section 2.5): one
 // try, and whatever becomes of it the person's sign-out goes on.
 func (p *Provider) tell(ctx context.Context, ended session) {
+	for id, a := range ended.clients {
+		if app, known := p.tenant.Application(id); known {
+			p.tellOne(ctx, app, ended, a)
+		}
+	}
+}
+
+func (p *Provider) tellOne(ctx context.Context, app tenant.Application, ended session, a authorization) {
 	b := p.switches.current()
-	a, signedIn := ended.clients[p.config.AppID]
-	if !signedIn || b.BackchannelURI == "" {
+	to := cmp.Or(b.BackchannelURI, app.BackchannelLogoutURI)
+	if to == "" || b.LoseLogouts {
 		return
 	}
 	now := p.now()
 	claims := map[string]any{
-		"iss": p.issuer, "aud": p.config.AppID, "sub": ended.subject, "iat": now.Unix(), "jti": random(),
+		"iss": p.issuer, "aud": app.ID, "sub": ended.subject, "iat": now.Unix(), "jti": random(),
 		"events": map[string]any{logoutEvent: map[string]any{}},
 	}
-	if !b.OmitSID {
+	if app.SessionRequired && !b.OmitSID {
 		claims["sid"] = a.sid
 	}
 	if !b.Line141 {
@@ -144,7 +155,7 @@ func (p *Provider) tell(ctx context.Context, ended session) {
 	// The person who closes the tab now has signed out all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backchannelTimeout)
 	defer cancel()
-	if err := p.deliver(ctx, b.BackchannelURI, token); err != nil {
+	if err := p.deliver(ctx, to, token); err != nil {
 		p.log.WarnContext(ctx, "delivering a logout token", "error", err)
 	}
 }

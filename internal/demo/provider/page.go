@@ -174,9 +174,9 @@ func (p *Provider) serveNotFound(w http.ResponseWriter, r *http.Request) {
 
 // writeUnfinished answers a page or a form whose interaction is unknown, over, or of another browser.
 func (p *Provider) writeUnfinished(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost && p.config.UnknownSessionURL != "" {
+	if to := p.tenant.Experience().UnknownSessionURL; r.Method != http.MethodPost && to != "" {
 		w.Header().Set("Cache-Control", "no-store")
-		http.Redirect(w, r, p.config.UnknownSessionURL, http.StatusFound)
+		http.Redirect(w, r, to, http.StatusFound)
 		return
 	}
 	say := wordsFor(r.URL.Query().Get("ui_locales"), r)

@@ -35,7 +35,8 @@ type Config struct {
 	RedirectURIs           []string // accepted beside every loopback URI
 	PostLogoutRedirectURIs []string // the same, for the end of a session
 
-	// SendCode delivers a one-time code; usage is SignIn or Register, lang en or es. It is required. Its error is logged.
+	// SendCode delivers a one-time code in place of the tenant's connector; usage is SignIn or Register, lang en or es. Its error is
+	// logged. nil: the connector does; without a Tenant it is required.
 	SendCode func(ctx context.Context, to, code, usage, lang string) error
 
 	Name                 string       // what pages call themselves; "" Portero
@@ -53,6 +54,7 @@ type Config struct {
 // Provider is a running provider. Its zero value is of no use; see New.
 type Provider struct {
 	config   Config
+	tenant   *tenant.Tenant
 	issuer   string
 	secure   bool   // cookies are Secure
 	host     string // of URL
@@ -82,7 +84,7 @@ func New(c Config) (*Provider, error) {
 		return nil, fmt.Errorf("provider URL %q is not a loopback address: the demonstration provider runs nowhere else", c.URL)
 	case c.Tenant == nil && (c.AppID == "" || c.AppSecret == ""):
 		return nil, errors.New("the provider needs a client id and secret")
-	case c.SendCode == nil:
+	case c.Tenant == nil && c.SendCode == nil:
 		return nil, errors.New("the provider needs a way to send codes")
 	}
 	c.URL = u.Scheme + "://" + u.Host
@@ -91,8 +93,20 @@ func New(c Config) (*Provider, error) {
 	c.RedirectURIs = slices.Clone(c.RedirectURIs)
 	c.PostLogoutRedirectURIs = slices.Clone(c.PostLogoutRedirectURIs)
 
+	if c.Tenant == nil {
+		if c.Tenant, err = newTenant(c); err != nil {
+			return nil, fmt.Errorf("making the tenant: %w", err)
+		}
+	}
+	if c.SendCode == nil {
+		c.SendCode = func(ctx context.Context, to, code, usage, _ string) error {
+			return c.Tenant.SendCode(ctx, usage, to, code)
+		}
+	}
+
 	p := &Provider{
 		config: c,
+		tenant: c.Tenant,
 		issuer: c.URL + "/oidc",
 		secure: u.Scheme == "https",
 		host:   u.Hostname(),
@@ -112,7 +126,7 @@ func New(c Config) (*Provider, error) {
 	}
 	p.xsrfKey = make([]byte, 32)
 	rand.Read(p.xsrfKey) // never fails (crypto/rand)
-	if p.keys, err = newKeyRing(); err != nil {
+	if p.keys, err = newKeyRing(p.now); err != nil {
 		return nil, err
 	}
 	p.store = newStore(p.now)
@@ -127,7 +141,25 @@ func New(c Config) (*Provider, error) {
 	return p, nil
 }
 
-// Handler serves the provider: everything under /oidc/, the pages under /sign-in and its like, and the sessions of the Management API.
+// newTenant makes the tenant of a provider that is given none: one application, and sign-in by e-mail for everybody.
+func newTenant(c Config) (*tenant.Tenant, error) {
+	t := tenant.New(tenant.Config{Resource: c.ManagementResource, Now: c.Now})
+	t.Add(tenant.Application{
+		ID: c.AppID, Name: c.Name, Type: "Traditional", RedirectURIs: c.RedirectURIs, PostLogoutRedirectURIs: c.PostLogoutRedirectURIs,
+		BackchannelLogoutURI: c.BackchannelURI, SessionRequired: true,
+	}, c.AppSecret)
+	err := t.SetConnector(map[string]any{
+		"domain": "demo.example", "apiKey": "demo", "from": c.Name + " <no-reply@demo.example>",
+		"deliveries": map[string]any{"Generic": map[string]any{"subject": "{{code}}", "html": "<p>{{code}}</p>", "text": "{{code}}"}},
+	})
+	t.SignInByEmail(c.UnknownSessionURL)
+	return t, err
+}
+
+// Tenant is what is served under /api/.
+func (p *Provider) Tenant() *tenant.Tenant { return p.tenant }
+
+// Handler serves the provider: everything under /oidc/, the pages under /sign-in and its like, and the Management API under /api/.
 func (p *Provider) Handler() http.Handler { return p.handler }
 
 // Switches changes how the provider behaves, for tests.
@@ -166,10 +198,11 @@ func (p *Provider) routes() http.Handler {
 	if p.config.ManagementID != "" {
 		handle(Management, "GET /api/users/{user}/sessions", p.managed(p.serveSessions))
 		handle(Management, "DELETE /api/users/{user}/sessions/{session}", p.managed(p.serveDeleteSession))
-		if p.config.Tenant != nil {
-			handle(Management, "/api/", p.managed(p.config.Tenant.ServeHTTP))
-		}
+		p.routePeople(func(pattern string, h http.HandlerFunc) { handle(Management, pattern, p.managed(h)) })
+		handle(Management, "/api/", p.managed(p.tenant.ServeHTTP))
+		handle(Management, "GET /api/.well-known/sign-in-exp", p.tenant.ServeHTTP)
 	}
+	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 
 	for _, path := range signInPaths {
 		handle(Pages, "GET "+path, p.serveAddress)

@@ -16,7 +16,7 @@ func ParseRedirectURI(raw string, allowed ...string) (*url.URL, error) {
 	if err != nil {
 		return nil, errors.New("redirect URI cannot be read")
 	}
-	if slices.Contains(allowed, raw) {
+	if slices.Contains(allowed, raw) && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
 		return u, nil
 	}
 	for _, c := range []byte(raw) {

@@ -46,6 +46,11 @@ func TestParseRedirectURI(t *testing.T) {
 	if _, err := provider.ParseRedirectURI(listed, listed); err != nil {
 		t.Errorf("a listed URI: %v", err)
 	}
+	for _, raw := range []string{"javascript:alert(1)", "ftp://wiki.example.com/callback", "https:callback", "app://callback"} {
+		if _, err := provider.ParseRedirectURI(raw, raw); err == nil {
+			t.Errorf("a browser is sent to %q, because it is listed", raw)
+		}
+	}
 	if _, err := provider.ParseRedirectURI(listed+"?x", listed); err == nil {
 		t.Error("a listed URI with a query is accepted")
 	}

@@ -16,7 +16,14 @@ const mailTimeout = 20 * time.Second
 
 // serveAddress: GET /sign-in and its like ask for the address. With a live session that is enough it goes straight on.
 func (p *Provider) serveAddress(w http.ResponseWriter, r *http.Request) {
-	if it, ok := p.pageInteraction(w, r); ok {
+	it, ok := p.pageInteraction(w, r)
+	switch {
+	case !ok:
+	case it.oneTimeToken != "":
+		p.acceptOneTimeToken(w, r, it)
+	case !p.tenant.Experience().EmailCode:
+		p.writeNoEmail(w, r, it)
+	default:
 		p.writeAddress(w, r, it, addressForm{typed: cmp.Or(it.verification.address, it.hint)})
 	}
 }
@@ -25,6 +32,10 @@ func (p *Provider) serveAddress(w http.ResponseWriter, r *http.Request) {
 func (p *Provider) acceptAddress(w http.ResponseWriter, r *http.Request) {
 	it, ok := p.formInteraction(w, r)
 	if !ok {
+		return
+	}
+	if !p.tenant.Experience().EmailCode {
+		p.writeNoEmail(w, r, it)
 		return
 	}
 	typed := strings.TrimSpace(r.PostFormValue("identifier"))
@@ -72,7 +83,7 @@ func (p *Provider) acceptCode(w http.ResponseWriter, r *http.Request) {
 	case result == codeOver:
 		p.writeCode(w, r, it, codeForm{status: http.StatusBadRequest, mistake: say.CodeOver})
 	default:
-		live, ok := p.store.signIn(cookie(r, sessionCookie), address)
+		live, ok := p.store.signIn(cookie(r, sessionCookie), address, it.client)
 		if !ok {
 			writeJSON(w, http.StatusUnauthorized, "application/json; charset=utf-8",
 				map[string]string{"code": "user.suspended", "message": "This account is suspended."})
@@ -98,6 +109,54 @@ func (p *Provider) acceptNewCode(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// welcome reports whether an address can sign in: where registration is closed, one that is known, and where only registration is open, one that
+// is not.
+func (p *Provider) welcome(address string) bool {
+	e := p.tenant.Experience()
+	if p.store.knows(address) {
+		return e.SignIn
+	}
+	return e.Register
+}
+
+// acceptOneTimeToken signs in the address that a request names with a token that is for it, once. It is registered where it is unknown, even
+// where registration is closed: who made the token has invited it.
+func (p *Provider) acceptOneTimeToken(w http.ResponseWriter, r *http.Request, it interaction) {
+	if err := p.tenant.ConsumeOneTimeToken(it.oneTimeToken, it.hint); err != nil {
+		say := wordsFor(it.locales, r)
+		p.store.update(it.id, func(kept *interaction) { kept.oneTimeToken = "" })
+		p.pages.render(w, r, page{
+			template: "message", status: http.StatusBadRequest, Words: say, Heading: say.TokenOver, Lead: plain(say.TokenOverLead),
+			Link: it.page + "?" + p.pageQuery(it).Encode(), Button: say.SignIn,
+		})
+		return
+	}
+	live, ok := p.store.signIn(cookie(r, sessionCookie), it.hint, it.client)
+	if !ok {
+		writeJSON(w, http.StatusUnauthorized, "application/json; charset=utf-8",
+			map[string]string{"code": "user.suspended", "message": "This account is suspended."})
+		return
+	}
+	it, _ = p.store.update(it.id, func(kept *interaction) { kept.signedIn = true })
+	p.setCookie(w, sessionCookie, live.id, int(sessionLifetime.Seconds()))
+	p.finish(w, r, it, live)
+}
+
+// writeNoEmail answers where nobody can sign in with a code by e-mail.
+func (p *Provider) writeNoEmail(w http.ResponseWriter, r *http.Request, it interaction) {
+	say := wordsFor(it.locales, r)
+	p.pages.render(w, r, page{
+		template: "message", status: http.StatusOK, Words: say, Heading: say.NoEmail, Lead: plain(say.NoEmailLead),
+		Link: p.config.StartURL, Button: say.StartAgain,
+	})
+}
+
+// writeDenied answers somebody whom the application lets in no more, at Logto's own page: the application hears nothing.
+func (p *Provider) writeDenied(w http.ResponseWriter, r *http.Request, it interaction) {
+	say := wordsFor(it.locales, r)
+	p.pages.render(w, r, page{template: "message", status: http.StatusForbidden, Words: say, Heading: say.Denied, Lead: plain(say.DeniedLead)})
+}
+
 // send sends a code and goes to the page that asks for it; tooMany answers where the address has had its mails.
 func (p *Provider) send(w http.ResponseWriter, r *http.Request, it interaction, to string, tooMany func(wait time.Duration)) {
 	if wait := p.store.reserveMail(to); wait > 0 {
@@ -108,10 +167,13 @@ func (p *Provider) send(w http.ResponseWriter, r *http.Request, it interaction, 
 	code, err := newCode()
 	if err == nil {
 		// Kept before it is sent: who reads the mail is faster than the answer of the mail service.
-		p.store.sent(it.id, to, code)
-		ctx, cancel := context.WithTimeout(r.Context(), mailTimeout)
-		defer cancel()
-		err = p.config.SendCode(ctx, to, code, it.usage, say.Lang)
+		void := !p.welcome(to)
+		p.store.sent(it.id, to, code, void)
+		if !void {
+			ctx, cancel := context.WithTimeout(r.Context(), mailTimeout)
+			defer cancel()
+			err = p.config.SendCode(ctx, to, code, it.usage, say.Lang)
+		}
 	}
 	if err != nil {
 		p.store.releaseMail(to)

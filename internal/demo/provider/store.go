@@ -68,6 +68,8 @@ type person struct {
 	created, updated time.Time
 	suspended        bool
 	profile          Profile
+	client           string    // where the person registered; "" nowhere
+	signedIn         time.Time // last; zero: never
 }
 
 // session is one browser in which somebody is signed in.
@@ -127,15 +129,25 @@ func (s *store) register(address string) *person {
 	return p
 }
 
+// knows reports whether there is a person with an address.
+func (s *store) knows(address string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.people[strings.ToLower(address)] != nil
+}
+
 // newSubject returns 12 lower-case alphanumerics, Logto's ids of people.
-func newSubject() string {
+func newSubject() string { return newID(12) }
+
+// newID returns lower-case alphanumerics.
+func newID(length int) string {
 	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-	var b [12]byte
-	rand.Read(b[:]) // never fails (crypto/rand)
+	b := make([]byte, length)
+	rand.Read(b) // never fails (crypto/rand)
 	for i, c := range b {
 		b[i] = alphabet[int(c)%len(alphabet)]
 	}
-	return string(b[:])
+	return string(b)
 }
 
 func (s *store) setProfile(address string, profile Profile) string {
@@ -153,9 +165,13 @@ func (s *store) suspend(address string, suspended bool) {
 	defer s.mu.Unlock()
 	p := s.register(address)
 	p.suspended = suspended
-	if !suspended {
-		return
+	if suspended {
+		s.endAll(p)
 	}
+}
+
+// endAll ends the sessions and grants of a person. The caller holds the mutex.
+func (s *store) endAll(p *person) {
 	for id, it := range s.sessions.items {
 		if it.value.subject == p.subject {
 			s.sessions.drop(id)
@@ -199,15 +215,19 @@ func (s session) copy() session {
 
 // signIn makes the person with an address signed in in a browser, whose session gets a new cookie value. The same person keeps the sids and
 // grants of the browser; another one starts with none, and what was bound to the old session ends. False: the person is suspended.
-func (s *store) signIn(cookie, address string) (session, bool) {
+func (s *store) signIn(cookie, address, client string) (session, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
+	known := s.people[strings.ToLower(address)] != nil
 	p := s.register(address)
 	if p.suspended {
 		return session{}, false
 	}
-	p.updated = now
+	if !known {
+		p.client = client
+	}
+	p.updated, p.signedIn = now, now
 	fresh := session{id: random(), uid: random(), subject: p.subject, authTime: now, clients: map[string]authorization{}}
 	if old := s.sessions.get(now, cookie); old != nil {
 		if old.subject == p.subject {
@@ -372,8 +392,8 @@ func (s *store) refreshToken(key string) (refreshToken, bool) {
 }
 
 // useRefresh uses a refresh token and returns the one to go on with: the same until 70 % of its lifetime have passed, or always another one if
-// rotate says so. A replaced one works for three more seconds, and each use gives yet another; after that its use ends the grant.
-func (s *store) useRefresh(key string, rotate bool, lifetime time.Duration) (next string, ok bool) {
+// rotate says so, and the same to its end if keep does. A replaced one works for three more seconds, and each use gives yet another; after that its use ends the grant.
+func (s *store) useRefresh(key string, rotate, keep bool, lifetime time.Duration) (next string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
@@ -388,7 +408,7 @@ func (s *store) useRefresh(key string, rotate bool, lifetime time.Duration) (nex
 		}
 		return s.putRefresh(t.issue, lifetime), true
 	}
-	if rotate || now.Sub(t.issued) >= time.Duration(rotationShare*float64(t.lifetime)) {
+	if rotate || !keep && now.Sub(t.issued) >= time.Duration(rotationShare*float64(t.lifetime)) {
 		t.replaced = now
 		return s.putRefresh(t.issue, lifetime), true
 	}

@@ -35,16 +35,17 @@ type Behaviour struct {
 	OmitSID       bool // ID tokens and logout tokens lack sid, as without backchannelLogoutSessionRequired
 	Line141       bool // ID tokens have typ and at_hash, logout tokens no exp, and revoking an access token leaves its grant
 
-	IDTokenLifetime      time.Duration // 0: 1 h
+	IDTokenLifetime      time.Duration // 0: as the application says
 	AccessTokenLifetime  time.Duration // 0: 1 h
-	RefreshTokenLifetime time.Duration // 0: 14 days
+	RefreshTokenLifetime time.Duration // 0: as the application says
 
 	RotateRefreshTokens bool // every refresh replaces the refresh token, not only one past 70 % of its lifetime
 	OmitRefreshToken    bool // answers to a refresh lack refresh_token
 	OmitIDToken         bool // answers to a refresh lack id_token
 	DenyRefresh         bool // a refresh is answered access_denied, as when access to the application has been taken away
 
-	BackchannelURI string // where logout tokens go; at first Config.BackchannelURI, "" nowhere
+	BackchannelURI string // where the logout tokens of every application go; "": where the application says
+	LoseLogouts    bool   // logout tokens are dropped, as Logto 1.42 drops those for private addresses
 }
 
 // Profile is what is known about a person beside the address.
@@ -73,7 +74,7 @@ const hang = -1
 func newSwitches(p *Provider) *Switches {
 	return &Switches{
 		provider:  p,
-		behaviour: Behaviour{BackchannelURI: p.config.BackchannelURI},
+		behaviour: Behaviour{Line141: p.tenant.Line141()},
 		delays:    map[Endpoint]time.Duration{},
 		outages:   map[Endpoint]int{},
 		calls:     map[Endpoint]int{},
@@ -154,9 +155,7 @@ func (s *Switches) current() Behaviour {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.behaviour
-	b.IDTokenLifetime = cmp.Or(b.IDTokenLifetime, time.Hour)
 	b.AccessTokenLifetime = cmp.Or(b.AccessTokenLifetime, time.Hour)
-	b.RefreshTokenLifetime = cmp.Or(b.RefreshTokenLifetime, 14*24*time.Hour)
 	return b
 }
 

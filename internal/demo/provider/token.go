@@ -1,15 +1,19 @@
 package provider
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
+
+	"portero/internal/demo/tenant"
 )
 
 // oauthError is an error answer.
@@ -155,8 +159,9 @@ func (p *Provider) exchangeCode(r *http.Request) (tokenResponse, *oauthError) {
 	if err != nil {
 		return tokenResponse{}, p.failed(r, err)
 	}
-	if slices.Contains(from.scopes, scopeOffline) {
-		response.RefreshToken = p.store.newRefresh(from, b.RefreshTokenLifetime)
+	app, _ := p.tenant.Application(from.client)
+	if app.AlwaysIssueRefreshToken || slices.Contains(from.scopes, scopeOffline) {
+		response.RefreshToken = p.store.newRefresh(from, refreshLifetime(b, app))
 	}
 	return response, nil
 }
@@ -176,14 +181,17 @@ func (p *Provider) exchangeRefreshToken(r *http.Request) (tokenResponse, *oauthE
 		return tokenResponse{}, &problem
 	}
 	b := p.switches.current()
-	if b.DenyRefresh {
+	from := valid.(*refreshRequest).issue
+	app, _ := p.tenant.Application(from.client)
+	who, _ := p.store.person(from.subject)
+	if b.DenyRefresh || !p.allows(from.client, who) {
 		return tokenResponse{}, &oauthError{http.StatusBadRequest, "access_denied", "Access denied."}
 	}
-	next, ok := p.store.useRefresh(req.RefreshToken, b.RotateRefreshTokens, b.RefreshTokenLifetime)
+	next, ok := p.store.useRefresh(req.RefreshToken, b.RotateRefreshTokens, app.KeepRefreshToken, refreshLifetime(b, app))
 	if !ok {
 		return tokenResponse{}, &errGrant
 	}
-	response, err := p.issue(valid.(*refreshRequest).issue, b)
+	response, err := p.issue(from, b)
 	if err != nil {
 		return tokenResponse{}, p.failed(r, err)
 	}
@@ -196,7 +204,12 @@ func (p *Provider) exchangeRefreshToken(r *http.Request) (tokenResponse, *oauthE
 	return response, nil
 }
 
-// exchangeClientCredentials issues the management client's token: a JWT (RFC 9068) for one resource.
+// refreshLifetime is how long a refresh token is good for: as a switch says, else as the application does, else 14 days.
+func refreshLifetime(b Behaviour, app tenant.Application) time.Duration {
+	return cmp.Or(b.RefreshTokenLifetime, app.RefreshTokenLifetime, 14*24*time.Hour)
+}
+
+// exchangeClientCredentials issues the management client's token, or one of an application with the role for it: a JWT (RFC 9068) for one resource.
 func (p *Provider) exchangeClientCredentials(r *http.Request) (tokenResponse, *oauthError) {
 	req, err := op.ParseClientCredentialsRequest(r, p.engine.Decoder())
 	if err != nil {
@@ -206,7 +219,7 @@ func (p *Provider) exchangeClientCredentials(r *http.Request) (tokenResponse, *o
 	if problem := p.authenticate(r, req.ClientID, req.ClientSecret); problem != nil {
 		return tokenResponse{}, problem
 	}
-	if req.ClientID != p.config.ManagementID {
+	if c, err := p.engine.storage.GetClientByClientID(r.Context(), req.ClientID); err != nil || !op.ValidateGrantType(c, oidc.GrantTypeClientCredentials) {
 		return tokenResponse{}, &oauthError{http.StatusBadRequest, "unauthorized_client", "requested grant type is not allowed for this client"}
 	}
 	switch r.PostForm.Get("resource") {
@@ -217,7 +230,7 @@ func (p *Provider) exchangeClientCredentials(r *http.Request) (tokenResponse, *o
 		return tokenResponse{}, &oauthError{http.StatusBadRequest, "invalid_target", "resource indicator is missing, or unknown"}
 	}
 	granted := ""
-	if slices.Contains(req.Scope, "all") {
+	if slices.Contains(req.Scope, "all") && (req.ClientID == p.config.ManagementID || p.tenant.MayManage(req.ClientID)) {
 		granted = "all"
 	}
 	b, now := p.switches.current(), p.now()
@@ -251,17 +264,18 @@ func (p *Provider) issue(from issue, b Behaviour) (tokenResponse, error) {
 	if !ok {
 		return response, errUnknownGrant
 	}
+	app, _ := p.tenant.Application(from.client)
 	key, now := p.keys.current(), p.now()
 	claims := who.claims(from.scopes)
 	claims["iss"], claims["aud"] = p.issuer, from.client
-	claims["iat"], claims["exp"] = now.Unix(), now.Add(b.IDTokenLifetime).Unix()
+	claims["iat"], claims["exp"] = now.Unix(), now.Add(cmp.Or(b.IDTokenLifetime, app.IDTokenLifetime, time.Hour)).Unix()
 	if !from.authTime.IsZero() {
 		claims["auth_time"] = from.authTime.Unix()
 	}
 	if from.nonce != "" {
 		claims["nonce"] = from.nonce
 	}
-	if !b.OmitSID {
+	if app.SessionRequired && !b.OmitSID {
 		claims["sid"] = from.sid
 	}
 	if b.WrongNonce {

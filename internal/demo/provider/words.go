@@ -21,6 +21,9 @@ type words struct {
 	WrongCode, WrongCodeOnce, CodeOver, TooMany                       string
 
 	MailUnavailable, MailUnavailableLead, SendAgain string
+	NoEmail, NoEmailLead                            string
+	TokenOver, TokenOverLead                        string
+	Denied, DeniedLead                              string
 
 	Unfinished, UnfinishedLead, StartAgain string
 	NotFound, NotFoundLead, GoToStart      string
@@ -58,6 +61,13 @@ var english = words{
 	MailUnavailable:     "The code could not be sent",
 	MailUnavailableLead: "The e-mail service does not answer. Your address is fine; try again in a minute.",
 	SendAgain:           "Send the code again",
+
+	NoEmail:       "Signing in by e-mail is switched off",
+	NoEmailLead:   "The tenant's sign-in experience has no codes by e-mail. Whoever looks after it can switch them on.",
+	TokenOver:     "This link is not good any more",
+	TokenOverLead: "It has been used already, or its time is over. Ask for a new one, or sign in with your address.",
+	Denied:        "You have no access to this application",
+	DeniedLead:    "You are signed in, but this application does not let you in. Ask whoever looks after it.",
 
 	Unfinished:     "Signing in could not be finished",
 	UnfinishedLead: "This happens when a sign-in page stays open for long or is opened from a bookmark. Start again and you will reach the page you wanted.",
@@ -103,6 +113,13 @@ var spanish = words{
 	MailUnavailable:     "No se ha podido enviar el código",
 	MailUnavailableLead: "El servicio de correo no responde. Tu dirección está bien; inténtalo de nuevo en un minuto.",
 	SendAgain:           "Enviar el código de nuevo",
+
+	NoEmail:       "El inicio de sesión por correo está desactivado",
+	NoEmailLead:   "La configuración de inicio de sesión no tiene códigos por correo. Quien se encarga de ella puede activarlos.",
+	TokenOver:     "Este enlace ya no sirve",
+	TokenOverLead: "Ya se ha usado o ha caducado. Pide otro o inicia sesión con tu dirección.",
+	Denied:        "No tienes acceso a esta aplicación",
+	DeniedLead:    "Has iniciado sesión, pero esta aplicación no te deja entrar. Pregunta a quien se encarga de ella.",
 
 	Unfinished:     "No se ha podido terminar el inicio de sesión",
 	UnfinishedLead: "Suele pasar si la página ha estado mucho tiempo abierta o se abre desde un marcador. Empieza de nuevo y llegarás a la página que querías.",

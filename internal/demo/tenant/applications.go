@@ -343,6 +343,7 @@ type Application struct {
 	BackchannelLogoutURI                 string        // "" none
 	SessionRequired                      bool          // ID tokens and logout tokens have sid
 	AlwaysIssueRefreshToken              bool          // without prompt=consent too
+	KeepRefreshToken                     bool          // it is never replaced
 	RefreshTokenLifetime                 time.Duration // 0: Logto's 14 days
 	IDTokenLifetime                      time.Duration // 0: Logto's hour
 }
@@ -363,6 +364,7 @@ func (t *Tenant) Application(id string) (Application, bool) {
 	}
 	var custom struct {
 		Always bool    `json:"alwaysIssueRefreshToken"`
+		Rotate *bool   `json:"rotateRefreshToken"`
 		Days   int     `json:"refreshTokenTtlInDays"`
 		TTL    float64 `json:"refreshTokenTtl"`
 		IDTTL  float64 `json:"idTokenTtl"`
@@ -372,6 +374,7 @@ func (t *Tenant) Application(id string) (Application, bool) {
 	one := Application{
 		ID: a.ID, Name: a.Name, Type: a.Type, RedirectURIs: oidc.RedirectURIs, PostLogoutRedirectURIs: oidc.PostLogoutRedirectURIs,
 		BackchannelLogoutURI: oidc.Backchannel, SessionRequired: oidc.SessionRequired, AlwaysIssueRefreshToken: custom.Always,
+		KeepRefreshToken:     custom.Rotate != nil && !*custom.Rotate,
 		RefreshTokenLifetime: time.Duration(custom.TTL) * time.Second, IDTokenLifetime: time.Duration(custom.IDTTL) * time.Second,
 	}
 	if custom.Days > 0 {
@@ -395,6 +398,9 @@ func (t *Tenant) Add(a Application, value string) {
 	if a.AlwaysIssueRefreshToken {
 		custom["alwaysIssueRefreshToken"] = true
 	}
+	if a.KeepRefreshToken {
+		custom["rotateRefreshToken"] = false
+	}
 	if a.RefreshTokenLifetime > 0 {
 		custom["refreshTokenTtlInDays"] = float64(a.RefreshTokenLifetime / (24 * time.Hour))
 	}
@@ -412,6 +418,20 @@ func anyList(list []string) []any {
 		all = append(all, one)
 	}
 	return all
+}
+
+// Allows reports whether an application lets a person in: everybody, or those its access control names by id or by a role's name. The rules
+// for organizations allow nobody here.
+func (t *Tenant) Allows(id, subject string, roles []string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a, err := t.application(id)
+	if err != nil {
+		return false
+	}
+	return !a.AccessControl || slices.Contains(a.access.Users, subject) || slices.ContainsFunc(t.roles, func(r *role) bool {
+		return slices.Contains(a.access.Roles, r.ID) && slices.Contains(roles, r.Name)
+	})
 }
 
 // Authenticates reports whether a value is a live secret of an application. The internal one of 1.41 is good too, as it is there.

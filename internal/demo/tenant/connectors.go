@@ -189,6 +189,17 @@ func (t *Tenant) test(r *http.Request, body map[string]any) error {
 	return t.send(r.Context(), m)
 }
 
+// SetConnector sets up Mailgun's connector, as `POST /api/connectors` would. Its error is an *Error.
+func (t *Tenant) SetConnector(config map[string]any) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := checkConfig(config); err != nil {
+		return err
+	}
+	t.connector = &connector{id: newID(12), config: clean(config)}
+	return nil
+}
+
 // clean drops what is null or empty, as Logto does before it stores a configuration.
 func clean(config map[string]any) map[string]any {
 	kept, _ := cleaned(config).(map[string]any)

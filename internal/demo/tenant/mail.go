@@ -123,8 +123,16 @@ func fillIn(text string, payload map[string]any) string {
 	return text
 }
 
-// Mail renders the code for an address by the connector that is set up. Its error is an *Error.
-func (t *Tenant) Mail(usage, to, code string) (Mail, error) {
+// SendCode sends a code to an address by the connector that is set up. Its error is an *Error.
+func (t *Tenant) SendCode(ctx context.Context, usage, to, code string) error {
+	m, err := t.mail(usage, to, code)
+	if err != nil {
+		return err
+	}
+	return t.send(ctx, m)
+}
+
+func (t *Tenant) mail(usage, to, code string) (Mail, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.connector == nil {
@@ -133,7 +141,7 @@ func (t *Tenant) Mail(usage, to, code string) (Mail, error) {
 	return newMail(t.connector.config, usage, to, map[string]any{"code": code})
 }
 
-// Send delivers a mail and answers as Logto does where that fails: a mail API that cannot be reached makes it tell everything.
+// send delivers a mail and answers as Logto does where that fails: a mail API that cannot be reached makes it tell everything.
 func (t *Tenant) send(ctx context.Context, m Mail) error {
 	if t.config.Send == nil {
 		return nil

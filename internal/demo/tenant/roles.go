@@ -154,3 +154,21 @@ func (t *Tenant) MayManage(id string) bool {
 		return r.Name == "Logto Management API access" && slices.Contains(a.roles, r.ID)
 	})
 }
+
+// RoleNames are the names of people's roles. Its error is an *Error.
+func (t *Tenant) RoleNames(ids []string) ([]string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var names []string
+	for _, id := range ids {
+		r, err := t.role(id)
+		switch {
+		case err != nil:
+			return nil, err
+		case r.Type != "User":
+			return nil, unprocessable("user.invalid_role_type", "Invalid role type, can not assign machine-to-machine role to user.")
+		}
+		names = append(names, r.Name)
+	}
+	return names, nil
+}
