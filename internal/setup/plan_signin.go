@@ -55,32 +55,37 @@ func signUp(have map[string]any) map[string]any {
 		out["password"] = false
 	}
 	out["verify"] = true
+	if slices.Contains(now, email) {
+		return out
+	}
+	out["identifiers"] = []any{email}
 	switch {
-	case slices.Contains(now, email):
 	case slices.Equal(now, []string{"phone"}): // of these two, one is enough
-		out["identifiers"] = []any{email, "phone"}
-	default:
-		out["identifiers"] = []any{email}
-		if second := secondIdentifiers(have, now); len(second) > 0 {
-			out["secondaryIdentifiers"] = second
-		}
+		out["identifiers"], now = []any{email, "phone"}, nil
+	case isSeededSignUp(have):
+		now = nil
+	}
+	if second := secondIdentifiers(have, now); len(second) > 0 || len(seconds(have)) > 0 {
+		out["secondaryIdentifiers"] = second
 	}
 	return out
 }
 
 // isSeededSignUp says whether nobody has chosen how people register.
 func isSeededSignUp(have map[string]any) bool {
-	second, _ := have["secondaryIdentifiers"].([]any)
-	return slices.Equal(texts(have["identifiers"]), []string{"username"}) && have["password"] == true && have["verify"] == false && len(second) == 0
+	return slices.Equal(texts(have["identifiers"]), []string{"username"}) && have["password"] == true && have["verify"] == false && len(seconds(have)) == 0
 }
 
-// secondIdentifiers are those that are asked for beside the address, now that it is the first.
+// secondIdentifiers are those that are asked for beside the address, now that it is the first: those that were first, and
+// those that were second.
 func secondIdentifiers(have map[string]any, first []string) []any {
-	var second []any
-	if !isSeededSignUp(have) {
-		for _, identifier := range first {
-			second = append(second, map[string]any{"identifier": identifier})
+	second := []any{}
+	for _, identifier := range first {
+		one := map[string]any{"identifier": identifier}
+		if identifier != "username" {
+			one["verify"] = true
 		}
+		second = append(second, one)
 	}
 	list, _ := have["secondaryIdentifiers"].([]any)
 	for _, one := range list {
