@@ -2,6 +2,7 @@ package setup
 
 import (
 	"errors"
+	"strings"
 
 	"portero/internal/management"
 )
@@ -17,7 +18,7 @@ func Hint(err error) string {
 		return "see whether Logto answers at logto.endpoint (or logto.internal_endpoint)"
 	case !errors.As(err, &refused):
 		return ""
-	case refused.Call == "token" && refused.Code == "invalid_target":
+	case refused.Call == "token" && strings.HasSuffix(refused.Code, "invalid_target"): // oidc.invalid_target
 		return "check logto.management.resource: of a Logto of one's own it is " + management.DefaultResource + ", of Logto Cloud https://TENANT.logto.app/api"
 	case refused.Call == "token":
 		return "check logto.management.app_id and its app_secret against the machine-to-machine application in Logto's console"
