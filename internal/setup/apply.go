@@ -44,7 +44,7 @@ func (e *StepError) Unwrap() error { return e.cause }
 
 // Hint is what to type.
 func (e *StepError) Hint() string {
-	if hint := Hint(e.cause); hint != "" {
+	if hint := hintOf(e.cause); hint != "" {
 		return hint + "; then run portero setup apply again, which goes on from here"
 	}
 	return "run portero setup apply again; it goes on from here"

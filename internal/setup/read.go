@@ -64,7 +64,7 @@ func Read(ctx context.Context, m *management.Client, d *Desired) (*State, error)
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, &hintedError{err, Hint(err)}
+		return nil, err
 	}
 	return s, nil
 }
