@@ -15,7 +15,7 @@ import (
 var cookies = family{ID: "CK", Title: "Cookies", Attacks: []attack{
 	{ID: "CK-01", Name: "attributes", Want: "__Host-, Secure, HttpOnly, SameSite=Lax, Path=/, no Domain, and the session's own life as Max-Age; on another host of the gateway the value is worth nothing", Test: cookieAttributes},
 	{ID: "CK-02", Name: "plain http", Want: "308 to https where a trusted proxy says so, 400 on the listener for TLS; no cookie is set or looked at", Test: cookiesOverHTTP},
-	{ID: "CK-03", Name: "very many cookies", Want: "3,001 do not hide the session, 20,000 are 431; a sign-in among them ends on a page, not in circles", Why: "CVE-2025-58186: Go reads none of more than 3,000. CVE-2026-47774", Test: manyCookies},
+	{ID: "CK-03", Name: "very many cookies", Want: "3,001 hide neither the session nor a sign-in that is under way, 20,000 are 431", Why: "CVE-2025-58186: Go reads none of more than 3,000. CVE-2026-47774", Test: manyCookies},
 	{ID: "CK-04", Name: "oversized", Want: "431 with a small body from 72 KiB on, and memory stays small", Test: oversizedCookies,
 		Missing: "The 431 is net/http's own: it has no link that clears cookies. 64 KiB are still within its slack of 4 KiB."},
 	{ID: "CK-05", Name: "malformed values", Want: "as without session", Why: "CVE-2026-25748 authentik: a malformed cookie let everybody in", Test: malformedCookies},
@@ -193,18 +193,11 @@ func manyCookies(t *testing.T, d *doors) {
 		}
 		w.Upstream.Forget()
 	})
-	d.stranger(t, func(t *testing.T, w way) { // too many for the attempts to be found among them
+	d.stranger(t, func(t *testing.T, w way) { // net/http would not find the attempt among them
 		p := w.traveller(t)
 		p.cookies["x"] = strings.Repeat("y; a=b; ", 1600) + "z=1"
-		a := p.get(t, "/app")
-		for hops := 0; a.Status == http.StatusFound; hops++ {
-			if hops > 6 {
-				t.Fatal("the sign-in goes round in circles")
-			}
-			a = p.get(t, p.atIssuer(t, a))
-		}
-		shows(t, a, http.StatusBadRequest, headNoCookies)
-		w.nothingReached(t)
+		seeOther(t, p.get(t, p.atIssuer(t, p.get(t, "/app"))), "/app")
+		p.in(t)
 	})
 }
 
