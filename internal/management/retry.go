@@ -62,14 +62,15 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// retryAfter reads the header of that name: seconds, or a date (RFC 9110 10.2.3). 0: it says nothing.
+// retryAfter reads the header of that name: seconds, or a date (RFC 9110 10.2.3). 0: it says nothing. A day stands for
+// all that is longer.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
+		return min(time.Duration(seconds)*time.Second, 24*time.Hour)
 	}
 	if date, err := http.ParseTime(value); err == nil {
-		return max(0, date.Sub(now))
+		return min(max(0, date.Sub(now)), 24*time.Hour)
 	}
 	return 0
 }
