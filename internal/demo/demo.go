@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 	"portero/internal/demo/mailbox"
 	"portero/internal/demo/provider"
 	"portero/internal/demo/sampleapp"
+	"portero/internal/demo/tenant"
 	"portero/internal/gateway"
 	"portero/internal/mail"
 	"portero/internal/serve"
@@ -174,16 +176,13 @@ func Start(c Config) (*Demo, error) {
 func (d *Demo) wire(c Config, p *parts) error {
 	key := secret()
 	d.Mailbox = mailbox.New(mailbox.Config{Domain: mailDomain, APIKey: key, Now: c.Now})
-	send, err := d.sender(c, key)
+	k, err := d.tenant(c, key)
 	if err != nil {
 		return err
 	}
 	d.Provider, err = provider.New(provider.Config{
-		URL: d.Addresses.Provider, AppID: d.Logto.AppID, AppSecret: d.Logto.AppSecret,
-		ManagementID: d.Logto.Management.AppID, ManagementSecret: d.Logto.Management.AppSecret,
-		SendCode: send, MailboxURL: d.Addresses.Mailbox, StartURL: d.Addresses.Gateway,
-		UnknownSessionURL:    d.Addresses.Gateway + "/_portero/continue",
-		BackchannelURI:       d.Addresses.Gateway + "/_portero/backchannel-logout",
+		URL: d.Addresses.Provider, Tenant: k, ManagementID: d.Logto.Management.AppID, ManagementSecret: d.Logto.Management.AppSecret,
+		MailboxURL: d.Addresses.Mailbox, StartURL: d.Addresses.Gateway,
 		ParallelInteractions: c.ParallelInteractions, Now: c.Now, Log: c.Log,
 	})
 	if err != nil {
@@ -217,16 +216,18 @@ func (d *Demo) wire(c Config, p *parts) error {
 	return nil
 }
 
-// sender delivers codes over the real Mailgun client: to the mailbox, or to the account that was named.
-func (d *Demo) sender(c Config, key string) (func(ctx context.Context, to, code, usage, lang string) error, error) {
-	account := mail.Config{Endpoint: d.Addresses.Mailbox, Domain: mailDomain, APIKey: key, From: "Portero <no-reply@" + mailDomain + ">"}
+// tenant is set up as `portero setup apply` would: the demonstration's own application, and sign-in by e-mail for everybody.
+func (d *Demo) tenant(c Config, key string) (*tenant.Tenant, error) {
 	name := "Portero"
+	account := mail.Config{Endpoint: d.Addresses.Mailbox, Domain: mailDomain, APIKey: key, From: "Portero <no-reply@" + mailDomain + ">"}
+	own := true
 	var list []mail.Delivery
 	if from := c.From; from != nil {
 		if from.Pages.Name != "" {
 			name = from.Pages.Name
 		}
 		if m := from.Mailgun; m.Domain != "" {
+			own = false
 			account = mail.Config{Endpoint: m.Endpoint.String(), Domain: m.Domain, APIKey: m.APIKey.Reveal(), From: m.From}
 			for _, one := range m.Deliveries {
 				entry := mail.Delivery{Usage: one.Usage, Subject: one.Subject, ReplyTo: one.ReplyTo, HTML: one.HTML, Text: one.Text, Template: one.Template}
@@ -237,17 +238,81 @@ func (d *Demo) sender(c Config, key string) (func(ctx context.Context, to, code,
 			}
 		}
 	}
-	mailer, err := mail.New(account)
-	if err != nil {
+	if _, err := mail.New(account); err != nil {
 		return nil, fmt.Errorf("mailgun: %w", err)
 	}
 	deliveries, err := mail.NewDeliveries(name, list)
 	if err != nil {
 		return nil, fmt.Errorf("mailgun.deliveries: %w", err)
 	}
-	return func(ctx context.Context, to, code, usage, _ string) error {
-		return mailer.Send(ctx, deliveries.Message(usage, to, code))
-	}, nil
+	k := tenant.New(tenant.Config{Now: c.Now, Send: func(ctx context.Context, m tenant.Mail) error { return send(ctx, account, own, m) }})
+	k.Add(tenant.Application{
+		ID: d.Logto.AppID, Name: "Portero demo", Type: "Traditional",
+		RedirectURIs:           []string{d.Addresses.Gateway + "/callback"},
+		PostLogoutRedirectURIs: []string{d.Addresses.Gateway + "/_portero/signed-out"},
+		BackchannelLogoutURI:   d.Addresses.Gateway + "/_portero/backchannel-logout", SessionRequired: true,
+	}, d.Logto.AppSecret)
+	// The key that is stored is none: everybody who may use the Management API reads it.
+	if err := k.SetConnector(connector(account, deliveries)); err != nil {
+		return nil, fmt.Errorf("setting up the tenant's connector: %w", err)
+	}
+	k.SignInByEmail(d.Addresses.Gateway + "/_portero/continue")
+	return k, nil
+}
+
+// connector is the configuration of the tenant's e-mail connector, with a key that opens nothing.
+func connector(account mail.Config, deliveries *mail.Deliveries) map[string]any {
+	all := map[string]any{}
+	for _, usage := range mail.Usages() {
+		m := deliveries.Message(usage, "", "{{code}}") // Logto fills in the code alone
+		one := map[string]any{"subject": m.Subject}
+		if m.ReplyTo != "" {
+			one["replyTo"] = m.ReplyTo
+		}
+		if m.Template != "" {
+			variables := map[string]any{}
+			for name, value := range m.Variables {
+				if name != "code" {
+					variables[name] = value
+				}
+			}
+			one["template"], one["variables"] = m.Template, variables
+		} else {
+			one["html"], one["text"] = m.HTML, m.Text
+		}
+		all[usage] = one
+	}
+	return map[string]any{"domain": account.Domain, "apiKey": "demo", "from": account.From, "deliveries": all}
+}
+
+// send delivers what the connector sends over the real Mailgun client: to the mailbox, or to the account that was named, whatever the
+// connector says of its own. In the mailbox its sender is to be seen.
+func send(ctx context.Context, account mail.Config, own bool, m tenant.Mail) error {
+	if own {
+		account.From = m.Get("from")
+	}
+	mailer, err := mail.New(account)
+	if err != nil {
+		return err
+	}
+	msg := mail.Message{
+		To: m.To, Subject: m.Get("subject"), Text: m.Get("text"), HTML: m.Get("html"), ReplyTo: m.Get("h:Reply-To"), Template: m.Get("template"),
+	}
+	if raw := m.Get("h:X-Mailgun-Variables"); raw != "" {
+		var variables map[string]any
+		if err := json.Unmarshal([]byte(raw), &variables); err != nil {
+			return fmt.Errorf("reading the variables of a template: %w", err)
+		}
+		msg.Variables = map[string]string{}
+		for name, value := range variables {
+			msg.Variables[name] = fmt.Sprint(value)
+		}
+	}
+	err = mailer.Send(ctx, msg)
+	if refused := (*mail.Error)(nil); errors.As(err, &refused) && refused.Status != 0 {
+		return &tenant.MailError{Status: refused.Status, Body: refused.Cause}
+	}
+	return err
 }
 
 // configuration is the gateway's, written as an operator would write it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -99,11 +98,11 @@ func newMail(config map[string]any, usage, to string, payload map[string]any) (M
 		for name, value := range payload {
 			variables[name] = value
 		}
-		raw, err := json.Marshal(variables)
+		raw, err := encode(variables)
 		if err != nil {
 			return Mail{}, err
 		}
-		add("h:X-Mailgun-Variables", string(raw))
+		add("h:X-Mailgun-Variables", strings.TrimSuffix(string(raw), "\n"))
 		return m, nil
 	}
 	add("html", fillIn(d["html"].(string), payload))
@@ -146,12 +145,12 @@ func (t *Tenant) send(ctx context.Context, m Mail) error {
 	if t.config.Send == nil {
 		return nil
 	}
-	err := t.config.Send(ctx, m)
-	if err == nil {
+	cause := t.config.Send(ctx, m)
+	if cause == nil {
 		return nil
 	}
 	var data any
-	if answered := (*MailError)(nil); errors.As(err, &answered) {
+	if answered := (*MailError)(nil); errors.As(cause, &answered) {
 		data = struct {
 			Status int    `json:"statusCode"`
 			Body   string `json:"body"`
@@ -159,11 +158,11 @@ func (t *Tenant) send(ctx context.Context, m Mail) error {
 	} else {
 		data = unreachable(m)
 	}
-	raw, err := json.Marshal(data)
+	raw, err := encode(data) // JSON.stringify escapes no HTML
 	if err != nil {
 		return err
 	}
-	return &Error{Status: http.StatusBadRequest, Code: "connector.general", Message: "Error occurred in connector: " + string(raw), Data: data}
+	return &Error{Status: http.StatusBadRequest, Code: "connector.general", Message: "Error occurred in connector: " + strings.TrimSuffix(string(raw), "\n"), Data: data, cause: cause}
 }
 
 // unreachable is the error of Logto's HTTP client: its options, with the key and the mail in them.

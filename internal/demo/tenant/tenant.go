@@ -150,9 +150,19 @@ type Error struct {
 	Message string `json:"message"`
 	Data    any    `json:"data,omitempty"`
 	Details string `json:"details,omitempty"`
+
+	cause error // what Config.Send said; nil: nothing
 }
 
-func (e *Error) Error() string { return e.Code + ": " + e.Message }
+// Error is the code, and what Config.Send said. Message and Data may quote a key and a mail.
+func (e *Error) Error() string {
+	if e.cause != nil {
+		return e.Code + ": " + e.cause.Error()
+	}
+	return e.Code
+}
+
+func (e *Error) Unwrap() error { return e.cause }
 
 // WriteError answers with an error; one that is not an *Error is Logto's 500.
 func WriteError(w http.ResponseWriter, err error) {
