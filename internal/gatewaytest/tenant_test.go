@@ -83,3 +83,21 @@ func TestTenant(t *testing.T) {
 		t.Errorf("the sign-in experience: got %d, want 200", status)
 	}
 }
+
+// What sign-in pages are told is told to everybody.
+func TestTenantTellsHowPeopleSignIn(t *testing.T) {
+	t.Parallel()
+	k := gatewaytest.NewTenant(t, gatewaytest.TenantOptions{})
+	for path, want := range map[string]int{"/api/.well-known/sign-in-exp": 200, "/api/sign-in-exp": 401} {
+		resp, err := http.Get(k.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct{ SignInMode string }
+		err = json.NewDecoder(resp.Body).Decode(&got)
+		resp.Body.Close()
+		if resp.StatusCode != want || err != nil || want == 200 && got.SignInMode != "SignInAndRegister" {
+			t.Errorf("%s without a token: got %d, mode %q and error %v, want %d", path, resp.StatusCode, got.SignInMode, err, want)
+		}
+	}
+}

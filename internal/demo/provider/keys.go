@@ -182,7 +182,7 @@ func (p *Provider) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 	if p.config.ManagementID != "" {
 		grants = append(grants, string(oidc.GrantTypeClientCredentials))
 	}
-	writeJSON(w, http.StatusOK, "application/json; charset=utf-8", map[string]any{
+	doc := map[string]any{
 		"issuer":                 p.issuer,
 		"authorization_endpoint": p.issuer + "/auth",
 		"token_endpoint":         p.issuer + "/token",
@@ -206,5 +206,9 @@ func (p *Provider) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 		"scopes_supported":                      scopes,
 		"subject_types_supported":               []string{"public"},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
-	})
+	}
+	if p.switches.current().Line141 {
+		doc["request_parameter_supported"] = false
+	}
+	writeJSON(w, http.StatusOK, "application/json; charset=utf-8", doc)
 }

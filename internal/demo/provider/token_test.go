@@ -363,6 +363,13 @@ func TestDiscovery(t *testing.T) {
 	if diff := cmp.Diff(want, got); status != 200 || diff != "" {
 		t.Errorf("discovery %d (-want +got):\n%s", status, diff)
 	}
+	for _, line141 := range []bool{false, true} {
+		w.Switches().Change(func(b *provider.Behaviour) { b.Line141 = line141 })
+		_, _, doc := w.get("/oidc/.well-known/openid-configuration", nil)
+		if got, there := doc["request_parameter_supported"]; there != line141 || line141 && got != false {
+			t.Errorf("Logto 1.41 %v: got request_parameter_supported %v", line141, got)
+		}
+	}
 }
 
 func TestKeyRotation(t *testing.T) {

@@ -47,6 +47,13 @@ var (
 
 func (t *Tenant) routeExperience() {
 	t.handle("GET /api/sign-in-exp", nil, func(call) (answer, error) { return answer{http.StatusOK, maps.Clone(t.experience)}, nil })
+	// GET /api/.well-known/sign-in-exp is what sign-in pages are told, and everybody who asks.
+	t.handle("GET /api/.well-known/sign-in-exp", nil, func(call) (answer, error) {
+		e := maps.Clone(t.experience)
+		e["socialConnectors"], e["ssoConnectors"], e["isDevelopmentTenant"] = []any{}, []any{}, false
+		e["forgotPassword"] = map[string]any{"phone": false, "email": t.connector != nil}
+		return answer{http.StatusOK, e}, nil
+	})
 	// PATCH /api/sign-in-exp: the members that are given are replaced, each as a whole.
 	t.handle("PATCH /api/sign-in-exp", patchExperience, func(c call) (answer, error) {
 		var up *signUp
