@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -185,14 +186,16 @@ const (
 )
 
 // logtoChecks are the checks of Logto, those of its settings included. end lets go of what they hold.
-func logtoChecks(o Options) (checks []check, end func()) {
+func logtoChecks(o Options) (checks []check, end func()) { return logtoChecksWith(o, lookUp) }
+
+func logtoChecksWith(o Options, resolve func(context.Context, string) ([]netip.Addr, error)) (checks []check, end func()) {
 	l, err := newLook(o.Config, o.Now)
 	if err != nil {
 		return []check{{nameEndpoint, func(context.Context) Finding {
 			return failed("certificate authorities that can be read", "the file of logto.ca_file cannot be used", "write the name of a PEM file that portero can read into logto.ca_file, or remove the key")
 		}}}, func() {}
 	}
-	b := &backchannel{look: l, resolve: lookUp}
+	b := &backchannel{look: l, resolve: resolve}
 	t := &tenant{config: o.Config, look: l, want: setup.NewDesired(o.Config)}
 	return []check{
 		{nameEndpoint, l.checkEndpoint},
@@ -217,5 +220,6 @@ func logtoChecks(o Options) (checks []check, end func()) {
 		{"logto-unknown-session", t.checkUnknownSession},
 		{"logto-connector", t.checkConnector},
 		{"logto-grants", t.checkGrants},
+		{"logto-drift", t.checkDrift},
 	}, l.close
 }

@@ -90,6 +90,8 @@ func (l *look) checkIssuer(ctx context.Context) Finding {
 	switch {
 	case internal != nil && issuer == strings.TrimSuffix(normal(internal), "/")+"/oidc" && isDiscovery(l.fromOutside(ctx)) && l.fromOutside(ctx).text("issuer") == issuer:
 		return failed(expected, seen, "logto.endpoint and logto.internal_endpoint are mixed up: swap them; logto.endpoint is the one that browsers use")
+	case internal != nil && isDiscovery(l.fromOutside(ctx)) && l.fromOutside(ctx).text("issuer") == l.issuer:
+		return failed(expected, seen, "logto.internal_endpoint leads to another Logto than logto.endpoint: write the address at which this machine reaches the same one, or remove it")
 	case internal != nil && issuer == strings.TrimSuffix(normal(internal), "/")+"/oidc":
 		return failed(expected, seen, "Logto takes the internal address for its own: set ENDPOINT="+l.base()+" and TRUST_PROXY_HEADER=1 in Logto's environment and start it again; or, if the two are mixed up, swap logto.endpoint and logto.internal_endpoint")
 	case err == nil && u.Scheme == "http" && l.config.Logto.Endpoint.Scheme == "https":
@@ -103,6 +105,9 @@ func (l *look) checkIssuer(ctx context.Context) Finding {
 
 // issuerFits says whether what Logto says about itself is near enough for other checks to mean the same Logto.
 func (l *look) issuerFits(ctx context.Context) bool {
+	if l.config.Logto.InternalEndpoint != nil {
+		return l.discovery(ctx).text("issuer") == l.issuer
+	}
 	u, err := url.Parse(l.discovery(ctx).text("issuer"))
 	return err == nil && strings.EqualFold(u.Hostname(), l.config.Logto.Endpoint.Hostname())
 }
@@ -126,6 +131,9 @@ func (l *look) checkInternal(ctx context.Context) Finding {
 	if f, skip := l.without(ctx); skip {
 		return f
 	}
+	if l.discovery(ctx).text("issuer") != l.issuer {
+		return see(nameIssuer)
+	}
 	outside := l.fromOutside(ctx)
 	expected := "the same Logto at logto.endpoint and at logto.internal_endpoint"
 	switch {
@@ -133,8 +141,8 @@ func (l *look) checkInternal(ctx context.Context) Finding {
 		return skipped("this machine does not reach "+l.base()+" ("+outside.problem+"), which only browsers need", "open "+l.base()+"/oidc"+discoveryPath+" in a browser")
 	case !isDiscovery(outside):
 		return failed(expected, "something else than Logto at "+l.base(), "write the address that browsers use into logto.endpoint")
-	case outside.text("issuer") != l.discovery(ctx).text("issuer"):
-		return failed(expected, "two that call themselves "+showURL(outside.text("issuer"))+" and "+showURL(l.discovery(ctx).text("issuer")), "write the same Logto's two addresses into logto.endpoint and logto.internal_endpoint, and set ENDPOINT="+l.base()+" in Logto's environment")
+	case outside.text("issuer") != l.issuer:
+		return failed(expected, "another one at logto.endpoint, which calls itself "+showURL(outside.text("issuer")), "write the same Logto's two addresses into logto.endpoint and logto.internal_endpoint")
 	}
 	inside, direct := keyIDs(l.keys(ctx)), keyIDs(l.direct.get(ctx, l.issuer+"/jwks"))
 	if len(inside) > 0 && len(direct) > 0 && !slices.ContainsFunc(inside, func(id string) bool { return slices.Contains(direct, id) }) {

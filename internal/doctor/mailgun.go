@@ -165,8 +165,11 @@ func belongTogether(a, b string) bool {
 }
 
 // mailgunChecks are the checks of Mailgun.
-func mailgunChecks(o Options) []check {
-	p := &postOffice{config: o.Config}
+func mailgunChecks(o Options) []check { return mailgunChecksAt(o, "") }
+
+// mailgunChecksAt is mailgunChecks with another place for the other region.
+func mailgunChecksAt(o Options, other string) []check {
+	p := &postOffice{config: o.Config, other: other}
 	return []check{
 		{nameMailgunDomain, p.checkDomain},
 		{"mailgun-delivery", p.checkDelivery},

@@ -337,3 +337,28 @@ func (t *tenant) checkGrants(ctx context.Context) Finding {
 	}
 	return ok("Logto has the roles and API resources that routes name")
 }
+
+// checkDrift: is the tenant as the configuration says?
+func (t *tenant) checkDrift(ctx context.Context) Finding {
+	if f, skip := t.without(ctx); skip {
+		return f
+	}
+	p := setup.NewPlan(t.want, t.state(ctx).State, setup.Options{})
+	expected := "Logto as the configuration says"
+	if len(p.Problems) > 0 {
+		var keys []string
+		for _, one := range p.Problems {
+			keys = append(keys, one.Key)
+		}
+		return warning(expected, "something that portero setup cannot set right: "+some(keys), "run portero setup plan, which says what to write")
+	}
+	if !p.Pending() {
+		return ok("Logto is as the configuration says")
+	}
+	var what []string
+	for _, c := range p.Changes {
+		what = append(what, c.What)
+	}
+	slices.Sort(what)
+	return warning(expected, fmt.Sprintf("%d things differ: %s", len(p.Changes), strings.Join(slices.Compact(what), ", ")), "run portero setup plan, which shows them, and portero setup apply")
+}
