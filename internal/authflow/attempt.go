@@ -34,6 +34,8 @@ const (
 	purposeAttempt   = "attempt"
 	purposeState     = "state"
 	purposeSignedOut = "signed-out"
+	// The link of an invitation: invitation.go.
+	purposeInvitation = "invitation"
 )
 
 // attemptID names an attempt in its cookie and its state.
@@ -142,18 +144,24 @@ func (f *Flow) attemptCookie(id attemptID) string { return f.Cookie + "-" + id.S
 
 // setAttempt writes the cookie of a; it reports false, and writes nothing, when a does not fit.
 func (f *Flow) setAttempt(w http.ResponseWriter, host string, a *attempt) bool {
-	plain, err := json.Marshal(a)
-	if err != nil {
-		return false
-	}
-	name := f.attemptCookie(a.id)
-	value := f.Keys.SealText(purposeAttempt, plain, append(f.bind(host), a.id[:]...))
-	if len(name)+len(value) > maxAttemptCookie {
+	name, value, ok := f.sealAttempt(host, a)
+	if !ok {
 		return false
 	}
 	a.size = len(name) + len(value)
 	http.SetCookie(w, f.cookie(name, value, int(attemptKept/time.Second)))
 	return true
+}
+
+// sealAttempt makes name and value of the cookie of a; ok is false when a does not fit.
+func (f *Flow) sealAttempt(host string, a *attempt) (name, value string, ok bool) {
+	plain, err := json.Marshal(a)
+	if err != nil {
+		return "", "", false
+	}
+	name = f.attemptCookie(a.id)
+	value = f.Keys.SealText(purposeAttempt, plain, append(f.bind(host), a.id[:]...))
+	return name, value, len(name)+len(value) <= maxAttemptCookie
 }
 
 // cookie has the attributes of every cookie of ours: this host alone, no script, Lax.

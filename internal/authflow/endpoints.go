@@ -20,6 +20,7 @@ const (
 	nameSignedIn  = "/signed-in"
 	nameOwn       = "/"
 	nameLanguage  = "/language"
+	nameInvite    = "/invitation"
 )
 
 // SignInURL is a link that starts a sign-in which comes back to p; with fresh the person has to sign in again.
@@ -39,6 +40,9 @@ func (e Endpoints) LanguagePath() string { return e.Prefix + nameLanguage }
 
 // OwnPath is the person's own page.
 func (e Endpoints) OwnPath() string { return e.Prefix + nameOwn }
+
+// InvitationPath is where the link of an invitation leads.
+func (e Endpoints) InvitationPath() string { return e.Prefix + nameInvite }
 
 // callbackPath is the path of the redirect URI: the root form where there is one.
 func (e Endpoints) callbackPath() string {

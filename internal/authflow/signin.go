@@ -17,6 +17,7 @@ type begin struct {
 	login bool // the person has to sign in again: prompt=login
 	auto  bool // nobody pressed anything: the loop breaker applies
 	state state
+	guest *invitation // who was invited and signs in by that; nil: nobody was
 }
 
 // SignIn handles GET /sign-in?return_to=PATH[&fresh=1]: a top-level navigation starts a sign-in, and goes straight on
@@ -126,7 +127,7 @@ func (f *Flow) begin(w http.ResponseWriter, r *http.Request, b begin) error {
 	if b.login {
 		prompt = "login consent"
 	}
-	location, err := f.Provider.AuthorizationURL(r.Context(), logto.AuthorizationRequest{
+	request := logto.AuthorizationRequest{
 		RedirectURI: f.redirectURI(host),
 		State:       f.sealState(host, b.state),
 		Nonce:       a.nonce(),
@@ -138,7 +139,11 @@ func (f *Flow) begin(w http.ResponseWriter, r *http.Request, b begin) error {
 		Scopes:      f.Scopes,
 		MaxAge:      f.maxAge(),
 		Extra:       f.ExtraParams,
-	})
+	}
+	if b.guest != nil {
+		b.guest.present(&request)
+	}
+	location, err := f.Provider.AuthorizationURL(r.Context(), request)
 	if err != nil {
 		return f.unavailable(r, b.ret, err)
 	}

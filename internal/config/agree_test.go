@@ -102,7 +102,7 @@ func TestPagesWhoseTextsCanBeReplaced(t *testing.T) {
 	t.Parallel()
 	for id, want := range map[page.ID]bool{
 		page.SignedOut: true, page.SignOut: true, page.Denied: true, page.DeniedNetwork: true, page.SignInFailed: true, page.NoCookies: true,
-		page.SignInUnavailable: true, page.MailUnavailable: true, page.AppUnavailable: true, page.AppSlow: true, page.Unavailable: true,
+		page.InvitationOver: true, page.SignInUnavailable: true, page.MailUnavailable: true, page.AppUnavailable: true, page.AppSlow: true, page.Unavailable: true,
 		page.BadRequest: true, page.NotFound: true, page.TooMany: true, page.FormNotSent: true, page.SignedIn: true, page.Framed: true,
 		page.Waiting: true, page.StepUp: true, page.UnknownHost: false, page.SignInRequired: false,
 	} {

@@ -16,7 +16,7 @@ const (
 )
 
 // pageNames are the pages whose texts can be replaced. "unknown-host" shows nothing that was configured.
-var pageNames = strings.Fields(`signed-out sign-out denied denied-network sign-in-failed no-cookies sign-in-unavailable mail-unavailable
+var pageNames = strings.Fields(`signed-out sign-out denied denied-network sign-in-failed no-cookies invitation-over sign-in-unavailable mail-unavailable
 	app-unavailable app-slow unavailable bad-request not-found too-many form-not-sent signed-in framed waiting step-up account`)
 
 var (

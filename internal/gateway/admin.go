@@ -121,6 +121,7 @@ func (g *Gateway) adminHandler() http.Handler {
 		m.Post("/api/reload", g.apiReload)
 		m.Get("/api/sessions", g.apiSessions)
 		m.Post("/api/sessions/revoke", g.apiRevoke)
+		m.Post("/api/invitations", g.apiInvite)
 	})
 	m.NotFound(g.requireToken(http.NotFoundHandler()).ServeHTTP)
 	return g.guardAdmin(m)

@@ -43,6 +43,7 @@ func (g *generation) router() *chi.Mux {
 	get(e.Prefix+"/signed-in", f.SignedIn)
 	get(e.Prefix+"/continue", f.Continue)
 	get(e.Prefix+"/language", f.Language)
+	get(e.InvitationPath(), f.Invitation)
 	m.Method(http.MethodPost, e.EndSessionsPath(), g.handle(f.EndSessions))
 	get(e.Prefix+"/assets/{name}", g.asset)
 	m.Method(http.MethodPost, e.Prefix+"/backchannel-logout", g.handle(f.BackchannelLogout))

@@ -28,6 +28,8 @@ type Options struct {
 	Session string
 	// Admin is what stands in `admin: {…}`. "": a free port, and AdminToken.
 	Admin string
+	// Management is what stands in `logto.management: {…}`. "": there is none.
+	Management string
 	// Log is what stands in `log: {…}`. "": level: debug.
 	Log string
 	// Shutdown is what stands in `shutdown: {…}`. "": timeout: 2s.
@@ -242,14 +244,14 @@ func (r *Rig) Configure(o *Options) {
 	r.text = fmt.Sprintf(`listen: 127.0.0.1:0
 external_url: %s
 admin: {%s}
-logto: {endpoint: "%s", app_id: %s, app_secret: %s}
+logto: {endpoint: "%s", app_id: %s, app_secret: %s, management: {%s}}
 session: {%s}
 allow: [{email_domains: ["*"]}]
 shutdown: {%s}
 log: {%s}
 %s
 routes:%s
-%s`, r.URL, cmp.Or(o.Admin, `listen: "127.0.0.1:0", token: `+AdminToken), app.Endpoint, app.AppID, app.AppSecret, session,
+%s`, r.URL, cmp.Or(o.Admin, `listen: "127.0.0.1:0", token: `+AdminToken), app.Endpoint, app.AppID, app.AppSecret, o.Management, session,
 		cmp.Or(o.Shutdown, "timeout: 2s"), cmp.Or(o.Log, "level: debug"), tls,
 		strings.ReplaceAll(routes, "UPSTREAM", `"`+r.Upstream.URL+`"`), o.Extra)
 	if r.Process != nil {

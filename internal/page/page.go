@@ -18,6 +18,7 @@ const (
 	DeniedNetwork     ID = "denied-network"
 	SignInFailed      ID = "sign-in-failed"
 	NoCookies         ID = "no-cookies"
+	InvitationOver    ID = "invitation-over"
 	SignInUnavailable ID = "sign-in-unavailable"
 	MailUnavailable   ID = "mail-unavailable"
 	AppUnavailable    ID = "app-unavailable"

@@ -90,6 +90,7 @@ func TestStatusAndRetryAfter(t *testing.T) {
 		{page.Page{ID: page.Denied}, 403, ""},
 		{page.Page{ID: page.DeniedNetwork}, 403, ""},
 		{page.Page{ID: page.SignInFailed}, 400, ""},
+		{page.Page{ID: page.InvitationOver}, 410, ""},
 		{page.Page{ID: page.NoCookies}, 400, ""},
 		{page.Page{ID: page.SignInUnavailable}, 503, "30"},
 		{page.Page{ID: page.MailUnavailable}, 503, ""},

@@ -118,6 +118,17 @@ func kinds() []kind {
 				lead:    "{app} necesita una para saber que has iniciado sesión. Permite las cookies de este sitio y empieza de nuevo.",
 				primary: "Empezar de nuevo",
 			}},
+		{id: InvitationOver, status: http.StatusGone, trouble: true,
+			en: words{
+				heading: "This invitation has run out.",
+				lead:    "Sign in with your address and a code, and you will reach the same page. If that does not work, ask the person who invited you for a new invitation.",
+				primary: "Sign in",
+			},
+			es: words{
+				heading: "Esta invitación ha caducado.",
+				lead:    "Inicia sesión con tu dirección y un código, y llegarás a la misma página. Si no funciona, pide otra invitación a quien te la envió.",
+				primary: "Iniciar sesión",
+			}},
 		{id: SignInUnavailable, status: http.StatusServiceUnavailable, trouble: true, retry: 30 * time.Second,
 			en: words{
 				heading: "Signing in is not possible right now.",
