@@ -172,13 +172,18 @@ func (g *Gateway) requireToken(next http.Handler) http.Handler {
 	})
 }
 
-// apiStatus handles GET /api/status: what runs, since when, and how its dependencies are.
+// apiStatus handles GET /api/status[?prove]: what runs, since when, and how its dependencies are. With prove the client
+// secret is tried at Logto if no call has used it yet; a later answer says how that ended.
 func (g *Gateway) apiStatus(w http.ResponseWriter, r *http.Request) {
 	state, checks := g.readiness(r.Context())
-	sessions, err := g.current.Load().sessions.Count(r.Context())
+	gen := g.current.Load()
+	sessions, err := gen.sessions.Count(r.Context())
 	body := map[string]any{
 		"status": state, "checks": checks, "version": g.opts.Version, "started_at": g.startedAt.UTC(),
-		"configuration_loaded_at": g.current.Load().built.UTC(), "live_connections": g.live.Len(),
+		"configuration_loaded_at": gen.built.UTC(), "live_connections": g.live.Len(), "logto": gen.secretStatus(),
+	}
+	if r.URL.Query().Has("prove") {
+		g.prove()
 	}
 	if err == nil {
 		body["sessions"] = sessions

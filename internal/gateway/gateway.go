@@ -67,6 +67,7 @@ type Gateway struct {
 	reload   sync.Mutex
 	watcher  serve.Watcher
 	rewatch  chan struct{} // the list of watched files has changed
+	unproven chan struct{} // nobody knows whether Logto takes the client secret
 	current  atomic.Pointer[generation]
 	serving  atomic.Bool
 	draining atomic.Bool
@@ -82,7 +83,7 @@ type Gateway struct {
 func New(cfg *config.Config, opts Options) (*Gateway, error) {
 	g := &Gateway{
 		opts: opts, log: opts.Log, live: live.New(), metrics: telemetry.NewMetrics(), refresher: authflow.NewRefresher(),
-		rewatch: make(chan struct{}, 1),
+		rewatch: make(chan struct{}, 1), unproven: make(chan struct{}, 1),
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
@@ -311,6 +312,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}()
 	g.background.Go(func() { g.revoked.Run(g.running) })
 	g.background.Go(func() { g.attend(g.running) })
+	g.background.Go(func() { g.proveSecrets(g.running) })
 	g.warmUp(ctx)
 	g.serving.Store(true)
 	if err := serve.Notify("READY=1"); err != nil {

@@ -34,8 +34,9 @@ import (
 // it and swaps one pointer.
 type generation struct {
 	config    *config.Config
-	logto     *http.Client // reaches Logto, for as long as its configuration stays the same
-	recorded  http.Handler // the generation, with every request in the access log and the metrics
+	logto     *http.Client  // reaches Logto, for as long as its configuration stays the same
+	secret    *logto.Secret // of the application, for as long as that stays the same
+	recorded  http.Handler  // the generation, with every request in the access log and the metrics
 	built     time.Time
 	clock     func() time.Time
 	log       *slog.Logger
@@ -78,6 +79,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 	if gen.logto, err = logtoClient(cfg, before); err != nil {
 		return nil, err
 	}
+	gen.secret = buildSecret(cfg, before)
 	provider := gen.buildProvider(before, g.opts.Now)
 	gen.sessions, err = session.NewManager(session.Config{
 		Store: g.store, Revocations: g.revoked, Keys: keys, Issuer: provider.Issuer(), ClientID: cfg.Logto.AppID,
@@ -259,9 +261,18 @@ func (gen *generation) buildProvider(before *generation, now func() time.Time) *
 	}
 	l := gen.config.Logto
 	return logto.New(logto.Config{
-		Endpoint: l.Endpoint, Internal: l.InternalEndpoint, AppID: l.AppID, AppSecret: l.AppSecret.Reveal(),
-		Client: gen.logto, Now: now, Log: gen.log,
+		Endpoint: l.Endpoint, Internal: l.InternalEndpoint, AppID: l.AppID, Secret: gen.secret, Client: gen.logto, Now: now, Log: gen.log,
 	})
+}
+
+// buildSecret makes the client secret, or keeps the one before of the same application: a new value is put into it once this
+// generation is the current one, so that requests which began before have it too and the old value is no longer needed.
+func buildSecret(cfg *config.Config, before *generation) *logto.Secret {
+	l := cfg.Logto
+	if before != nil && l.AppID == before.config.Logto.AppID && l.Endpoint.String() == before.config.Logto.Endpoint.String() {
+		return before.secret
+	}
+	return logto.NewSecret(l.AppSecret.Reveal())
 }
 
 // buildManagement makes the client of Logto's Management API, or keeps the one before with its token. nil: there are no
@@ -281,8 +292,8 @@ func (gen *generation) buildManagement(before *generation) *management.Client {
 	})
 }
 
-// sameLogto reports whether two configurations reach the same application in the same way. A CA file may have changed
-// behind its name, so with one nothing is the same.
+// sameLogto reports whether two configurations reach the same application in the same way, with whatever secret. A CA file
+// may have changed behind its name, so with one nothing is the same.
 func sameLogto(a, b config.Logto) bool {
 	text := func(u *url.URL) string {
 		if u == nil {
@@ -291,7 +302,7 @@ func sameLogto(a, b config.Logto) bool {
 		return u.String()
 	}
 	return a.CAFile == "" && b.CAFile == "" && text(a.Endpoint) == text(b.Endpoint) && text(a.InternalEndpoint) == text(b.InternalEndpoint) &&
-		a.AppID == b.AppID && a.AppSecret.Reveal() == b.AppSecret.Reveal()
+		a.AppID == b.AppID
 }
 
 // buildProxies makes the way to the applications.

@@ -77,6 +77,9 @@ func (g *Gateway) swap() error {
 		return err
 	}
 	g.current.Store(next)
+	if next.secret.Replace(cfg.Logto.AppSecret.Reveal()) {
+		g.prove()
+	}
 	before.close()
 	g.watcher.Learn(cfg.WatchedFiles())
 	if !slices.Equal(cfg.WatchedFiles(), before.config.WatchedFiles()) {

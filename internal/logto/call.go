@@ -71,8 +71,15 @@ func (c *call) exchange(req *http.Request) (*http.Response, map[string]any, erro
 	out := req.Clone(c.ctx)
 	out.Header.Set("Accept", "application/json")
 	if out.Header.Get("Authorization") != "" {
-		out.Header.Set("Authorization", c.p.basic())
+		done := c.p.authenticate(out)
+		resp, members, err := c.send(out)
+		done(err)
+		return resp, members, err
 	}
+	return c.send(out)
+}
+
+func (c *call) send(out *http.Request) (*http.Response, map[string]any, error) {
 	base := c.p.config.Client.Transport
 	if base == nil {
 		base = http.DefaultTransport
@@ -112,11 +119,13 @@ func (p *Provider) do(req *http.Request, kind string) (*http.Response, error) {
 	return resp, nil
 }
 
-// basic is the client's authentication. RFC 6749 2.3.1 has both parts form-encoded first, which leaves the ids and
-// secrets that Logto makes as they are.
-func (p *Provider) basic() string {
-	pair := url.QueryEscape(p.config.AppID) + ":" + url.QueryEscape(p.config.AppSecret)
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
+// authenticate gives a request the client's authentication; done has to hear how the call ended. RFC 6749 2.3.1 has both
+// parts form-encoded first, which leaves the ids and secrets that Logto makes as they are.
+func (p *Provider) authenticate(req *http.Request) (done func(error)) {
+	secret, done := p.config.Secret.begin()
+	pair := url.QueryEscape(p.config.AppID) + ":" + url.QueryEscape(secret)
+	req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+	return done
 }
 
 // refusal reads an answer that is no 200, closes it and says what it means.

@@ -88,6 +88,8 @@ type Config struct {
 	Internal *url.URL
 	// AppID and AppSecret authenticate the gateway at the token and revocation endpoints.
 	AppID, AppSecret string
+	// Secret is AppSecret where it can be replaced. nil: one that holds AppSecret.
+	Secret *Secret
 	// Client makes the calls; its Timeout bounds each. nil: one from package outbound with its defaults.
 	Client *http.Client
 	// Now tells the time. nil: time.Now.
@@ -123,6 +125,9 @@ func New(c Config) *Provider {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Secret == nil {
+		c.Secret = NewSecret(c.AppSecret)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Provider{config: c, issuer: issuerOf(c.Endpoint), logouts: newLogoutLimit(), health: &health{now: c.Now}, stop: stop}

@@ -25,6 +25,9 @@ const (
 	maxToken = 64 << 10
 )
 
+// setByCall stands for the client secret in what the SDK makes: exchange puts the real one there.
+const setByCall = "-"
+
 // Tokens is what the token endpoint gave.
 type Tokens struct {
 	IDToken      string // not verified yet; never "" after Exchange
@@ -42,7 +45,7 @@ func (p *Provider) Exchange(ctx context.Context, code, redirectURI, verifier str
 			Code:          code,
 			CodeVerifier:  verifier,
 			ClientId:      p.config.AppID,
-			ClientSecret:  p.config.AppSecret,
+			ClientSecret:  setByCall,
 			RedirectUri:   redirectURI,
 		})
 	})
@@ -62,7 +65,7 @@ func (p *Provider) Refresh(ctx context.Context, refreshToken string) (Tokens, er
 		return core.FetchTokenByRefreshToken(client, &core.FetchTokenByRefreshTokenOptions{
 			TokenEndpoint: endpoint,
 			ClientId:      p.config.AppID,
-			ClientSecret:  p.config.AppSecret,
+			ClientSecret:  setByCall,
 			RefreshToken:  refreshToken,
 		})
 	})
@@ -160,8 +163,9 @@ func (p *Provider) Revoke(ctx context.Context, refreshToken string) error {
 		return fmt.Errorf("revoking: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Authorization", p.basic())
+	done := p.authenticate(req)
 	resp, err := p.do(req, callRevocation)
+	done(err)
 	if err == nil {
 		resp.Body.Close() // the content of a 200 means nothing (RFC 7009 2.2)
 	}
