@@ -2,6 +2,7 @@ package gatewaytest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,8 +34,10 @@ func managed(t *testing.T, k *gatewaytest.Tenant, method, path, body string) (in
 	}
 	req.Header.Set("Authorization", "Bearer "+token.Access)
 	req.Header.Set("Content-Type", "application/json")
-	var got map[string]any
-	return ask(t, req, &got), got
+	var got any
+	status := ask(t, req, &got)
+	o, _ := got.(map[string]any)
+	return status, o
 }
 
 func ask(t *testing.T, req *http.Request, into any) int {
@@ -79,8 +82,44 @@ func TestTenant(t *testing.T) {
 	if diff := cmp.Diff(want, k.Requests()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
-	if status, _ := managed(t, k, "GET", "/api/sign-in-exp", ""); status != 200 {
-		t.Errorf("the sign-in experience: got %d, want 200", status)
+}
+
+func TestTenantHalf(t *testing.T) {
+	t.Parallel()
+	k := gatewaytest.NewTenant(t, gatewaytest.TenantOptions{Half: true, Line141: true})
+	status, app := managed(t, k, "GET", "/api/applications/"+gatewaytest.HalfID, "")
+	if secret, _ := app["secret"].(string); status != 200 || !strings.HasPrefix(secret, "#internal:") {
+		t.Errorf("the application: got %d %v, want the internal secret of 1.41", status, app)
+	}
+	if _, experience := managed(t, k, "GET", "/api/sign-in-exp", ""); !strings.Contains(fmt.Sprint(experience["signIn"]), "username") {
+		t.Errorf("people sign in by %v, want username", experience["signIn"])
+	}
+}
+
+// The n-th change is made and its answer lost; from then on nothing is answered.
+func TestTenantKillAfter(t *testing.T) {
+	t.Parallel()
+	k := gatewaytest.NewTenant(t, gatewaytest.TenantOptions{})
+	if status, _ := managed(t, k, "POST", "/api/applications", createApplication); status != 200 {
+		t.Fatalf("got %d, want 200", status)
+	}
+	k.KillAfter(1)
+	req, err := http.NewRequest("POST", k.URL+"/api/applications", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
+			resp.Body.Close()
+			t.Errorf("after the last change: got %s, want no answer", resp.Status)
+		}
+	}
+	k.KillAfter(-1)
+	if status, _ := managed(t, k, "GET", "/api/applications", ""); status != 200 {
+		t.Errorf("revived: got %d, want 200", status)
+	}
+	if diff := cmp.Diff([]string{"POST /api/applications", "POST /api/applications"}, k.Requests()); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
 
