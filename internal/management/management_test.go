@@ -281,6 +281,44 @@ func TestTokenIsFetchedOnce(t *testing.T) {
 	}
 }
 
+// Somebody who left began a fetch that fails: who came meanwhile has one of their own, all together.
+func TestTokenOfAFetchThatFails(t *testing.T) {
+	t.Parallel()
+	a := serve(t)
+	arrived, release := make(chan struct{}, 20), make(chan struct{})
+	a.set(func(a *api) {
+		a.token = func(w http.ResponseWriter, r *http.Request) {
+			if a.tokens.Load() > 1 {
+				answer(w, 200, fmt.Sprintf(`{"access_token":"CANARY-token-%d","expires_in":3600,"token_type":"Bearer"}`, a.tokens.Load()))
+				return
+			}
+			arrived <- struct{}{}
+			<-release
+			panic(http.ErrAbortHandler)
+		}
+	})
+	c := a.client(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() { _, err := c.Sessions(ctx, "u1"); left <- err }()
+	<-arrived
+	cancel()
+	<-left
+	var wait sync.WaitGroup
+	for range 5 {
+		wait.Go(func() {
+			if _, err := c.Sessions(t.Context(), "u1"); err != nil {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	close(release)
+	wait.Wait()
+	if got := a.tokens.Load(); got != 2 {
+		t.Errorf("got %d token calls, want 2", got)
+	}
+}
+
 func TestTokenIsRenewedOnce(t *testing.T) {
 	t.Parallel()
 	a := serve(t)
@@ -330,7 +368,7 @@ func TestTrouble(t *testing.T) {
 		token, api http.HandlerFunc
 		refused    *management.RefusedError // nil: ErrUnavailable
 	}{
-		"wrong secret":              {token: say(401, `{"code":"oidc.invalid_client","error":"invalid_client","error_description":"CANARY"}`), refused: &management.RefusedError{Call: "token", Status: 401, Code: "oidc.invalid_client"}},
+		"wrong secret":              {token: say(401, `{"code":"oidc.invalid_client","error":"invalid_client","error_description":"CANARY"}`), refused: &management.RefusedError{Call: "token", Status: 401, Code: "invalid_client"}},
 		"only OAuth's error":        {token: say(400, `{"error":"invalid_target","error_description":"CANARY"}`), refused: &management.RefusedError{Call: "token", Status: 400, Code: "invalid_target"}},
 		"no scope":                  {api: say(403, `{"code":"auth.forbidden","message":"CANARY"}`), refused: &management.RefusedError{Call: "sessions", Status: 403, Code: "auth.forbidden"}},
 		"an older Logto":            {api: say(404, `CANARY`), refused: &management.RefusedError{Call: "sessions", Status: 404}},

@@ -17,7 +17,7 @@ import (
 type RefusedError struct {
 	Call   string // token, sessions, end session
 	Status int
-	Code   string // Logto's, like auth.forbidden; "" if it named none
+	Code   string // Logto's, like auth.forbidden, or OAuth's, like invalid_client; "" if it named none
 	// Keys are the members of what was sent that Logto does not take, like deliveries.SignIn.html, at most five; a part that
 	// is not known here is *.
 	Keys       []string
@@ -80,7 +80,7 @@ func (e *RefusedError) explain() (reason, hint string) {
 	case e.cause != nil:
 		return "", ""
 	}
-	switch code := strings.TrimPrefix(e.Code, "oidc."); code {
+	switch e.Code {
 	// The token endpoint.
 	case "invalid_target":
 		return "Logto has no API of the indicator in logto.management.resource",
@@ -142,9 +142,9 @@ func (e *RefusedError) explain() (reason, hint string) {
 		return "who signs up with an address has to verify it", console + "switch on verification at sign-up, under Sign-in experience"
 	default:
 		switch {
-		case strings.HasPrefix(code, "sign_in_experiences."):
+		case strings.HasPrefix(e.Code, "sign_in_experiences."):
 			return "it does not take the sign-in experience", console + "look at Sign-in experience, Sign-up and sign-in: what is set there does not go together with what is to be set"
-		case strings.HasPrefix(code, "connector."):
+		case strings.HasPrefix(e.Code, "connector."):
 			return "it does not take the e-mail connector", "look at mailgun"
 		}
 	}
@@ -304,7 +304,8 @@ var members = []string{
 	"unknownSessionRedirectUrl",
 }
 
-// codeOf is the word by which Logto names an error: `code` of its API, or `error` of OAuth. "": none that is plain.
+// codeOf is the word by which Logto names an error: `code` of its API, or `error` where it is OAuth's. "": none that is
+// plain.
 func codeOf(body []byte) string {
 	var said struct {
 		Code  json.RawMessage `json:"code"`
@@ -313,7 +314,7 @@ func codeOf(body []byte) string {
 	if json.Unmarshal(body, &said) != nil {
 		return ""
 	}
-	for _, raw := range []json.RawMessage{said.Code, said.Error} {
+	for _, raw := range []json.RawMessage{said.Error, said.Code} {
 		var word string
 		if json.NewDecoder(bytes.NewReader(raw)).Decode(&word) == nil && plainCode(word) {
 			return word

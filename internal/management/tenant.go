@@ -189,7 +189,7 @@ func (m *Client) Roles(ctx context.Context) ([]Role, error) {
 	return list[Role](ctx, m, "roles", url.Values{"type": {"User"}}, "roles")
 }
 
-// CreateRole makes one for people. ErrTaken: there is one of that name.
+// CreateRole makes one for people; it needs a description. ErrTaken: there is one of that name.
 func (m *Client) CreateRole(ctx context.Context, name, description string) (Role, error) {
 	return one[Role](ctx, m, "create role", http.MethodPost, Role{Name: name, Description: description, Type: "User"}, "roles")
 }

@@ -3,6 +3,7 @@ package management
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,14 +37,25 @@ type fetch struct {
 	err   error
 }
 
-// get returns a token that lives, fetching one if there is none.
+// get returns a token that lives, fetching one if there is none. Where the fetch that it finds under way comes to nothing,
+// it has one of its own: what failed may have been over before it asked.
 func (t *tokens) get(ctx context.Context) (string, error) {
+	token, mine, err := t.join(ctx)
+	if !mine && errors.Is(err, ErrUnavailable) && ctx.Err() == nil {
+		token, _, err = t.join(ctx)
+	}
+	return token, err
+}
+
+// join waits for the fetch that is under way. mine: there was none, and it began this one.
+func (t *tokens) join(ctx context.Context) (token string, mine bool, err error) {
 	t.mu.Lock()
 	if t.token != "" && t.now().Before(t.until) {
 		defer t.mu.Unlock()
-		return t.token, nil
+		return t.token, false, nil
 	}
 	if t.flight == nil {
+		mine = true
 		t.flight = &fetch{done: make(chan struct{})}
 		go t.run(context.WithoutCancel(ctx), t.flight)
 	}
@@ -51,9 +63,9 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	t.mu.Unlock()
 	select {
 	case <-running.done:
-		return running.token, running.err
+		return running.token, mine, running.err
 	case <-ctx.Done():
-		return "", &unavailable{call: "token", cause: context.Cause(ctx)}
+		return "", mine, &unavailable{call: "token", cause: context.Cause(ctx)}
 	}
 }
 
