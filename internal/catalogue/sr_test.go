@@ -334,9 +334,7 @@ func storeOfGarbage(t *testing.T, d *doors) {
 				t.Error("it is signed out")
 			}
 			for _, path := range []string{"/api/status", "/api/sessions", "/readyz"} {
-				if got := f.Admin(t, http.MethodGet, path); got.StatusCode != http.StatusOK {
-					t.Errorf("%s: got %s, want 200", path, got.Status)
-				}
+				gatewaytest.Await(t, path+" is answered", func() bool { return f.Admin(t, http.MethodGet, path).StatusCode == http.StatusOK })
 			}
 		}
 		for _, key := range x.keys(t, "portero:*garbage*") {
