@@ -61,18 +61,19 @@ func (t *tenant) checkManagement(ctx context.Context) Finding {
 		return failed(expected, "the calls cannot be made", "look at logto.ca_file and logto.management")
 	}
 	seen := fmt.Sprintf("status %d to the call %q", refused.Status, refused.Call)
-	if plainWord(refused.Code) {
-		seen += " (" + refused.Code + ")"
+	code := strings.TrimPrefix(refused.Code, "oidc.")
+	if plainWord(code) {
+		seen += " (" + code + ")"
 	}
 	token := refused.Call == "token"
 	switch {
 	case token && refused.Status == 401:
 		return failed(expected, "Logto does not take the secret (401 invalid_client)", "copy an app secret of the machine-to-machine application from Logto's console to "+t.managementKey())
-	case token && refused.Code == "invalid_client":
+	case token && code == "invalid_client":
 		return failed(expected, "Logto does not know the application (400 invalid_client)", "copy the App ID of the machine-to-machine application from Logto's console to logto.management.app_id")
-	case token && refused.Code == "invalid_target":
+	case token && code == "invalid_target":
 		return failed(expected, "Logto has no API "+m.Resource, "write the identifier that Logto's console shows for the Logto Management API (API resources) into logto.management.resource")
-	case token && refused.Code == "unauthorized_client":
+	case token && code == "unauthorized_client":
 		return failed(expected, "the application is not of the type Machine-to-machine", configure)
 	case refused.Status == 403:
 		return failed(expected, "the application may not use it (403)", "give the machine-to-machine application the role \"Logto Management API access\" in Logto's console (Applications, the application, Roles)")
