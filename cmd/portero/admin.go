@@ -74,7 +74,7 @@ func newAdminClient(cfg *config.Config) (*adminClient, error) {
 	return c, nil
 }
 
-// call asks for a path, with a JSON body unless it is nil, and decodes a 200.
+// call asks for a path, with a JSON body unless it is nil, and decodes a 200 or 201.
 func (c *adminClient) call(ctx context.Context, method, path string, query url.Values, body, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
@@ -112,7 +112,7 @@ func (c *adminClient) call(ctx context.Context, method, path string, query url.V
 	if err != nil {
 		return fmt.Errorf("reading the answer of %s: %w", c.base, err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
 		return c.refused(resp.StatusCode, path, text)
 	}
 	if err := json.Unmarshal(text, into); err != nil {
@@ -121,13 +121,21 @@ func (c *adminClient) call(ctx context.Context, method, path string, query url.V
 	return nil
 }
 
-// refused says what an answer that is no 200 means.
+// fieldError is an answer to a call whose body has something in it that cannot be.
+type fieldError struct{ field, text string }
+
+func (e *fieldError) Error() string { return e.field + ": " + e.text }
+
+// refused says what an answer that is neither 200 nor 201 means.
 func (c *adminClient) refused(status int, path string, text []byte) error {
-	var said struct{ Message string }
+	var said struct{ Message, Field string }
 	if json.Unmarshal(text, &said) != nil || said.Message == "" {
 		said.Message = http.StatusText(status)
 	}
 	err := fmt.Errorf("the gateway at %s answered %d: %s", c.base, status, plain(said.Message))
+	if about, ok := strings.CutPrefix(said.Message, said.Field+": "); ok && status == http.StatusBadRequest {
+		return &fieldError{plain(said.Field), plain(about)}
+	}
 	switch status {
 	case http.StatusUnauthorized:
 		return &hinted{fmt.Errorf("the gateway at %s does not take the admin token of %s", c.base, c.source), "name the configuration it runs with: --config FILE"}

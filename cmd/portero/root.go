@@ -31,6 +31,7 @@ Begin with "portero demo", which needs no account, or with "portero config examp
 		withSettings(checkCommand()),
 		configCommand(),
 		withSettings(healthCommand()),
+		withSettings(inviteCommand()),
 		sessionsCommand(),
 		secretCommand(),
 		setupCommand(),

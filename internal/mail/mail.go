@@ -205,6 +205,9 @@ type Message struct {
 	Template string
 	// Variables are for the template.
 	Variables map[string]string
+	// Untracked keeps Mailgun from writing its own links over those of the mail and counting who follows them, whatever
+	// the domain's settings. false: the domain's settings count.
+	Untracked bool
 }
 
 // Send gives the message to Mailgun. Errors are ErrMessage, ErrUnavailable or ErrRefused.
@@ -218,6 +221,9 @@ func (m *Mailer) Send(ctx context.Context, msg Message) error {
 	}
 	if msg.ReplyTo != "" {
 		plain.SetReplyTo(msg.ReplyTo)
+	}
+	if msg.Untracked {
+		plain.SetTracking(false)
 	}
 	if msg.Template != "" {
 		plain.SetTemplate(msg.Template)
