@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -101,11 +99,8 @@ everything is as it shall be, it says so and changes nothing.`,
 				if !isTerminal(os.Stdin) {
 					return usage(errors.New("there is no terminal to ask on, so nothing was changed; write --yes to apply without being asked"))
 				}
-				agreed, err := confirm(cmd.Context(), cmd.InOrStdin(), s.out, "\nApply these changes? [y/N] ")
-				if err != nil {
-					return err
-				}
-				if !agreed {
+				agreed, err := confirm(cmd.Context(), cmd.InOrStdin(), cmd.ErrOrStderr(), "\nApply these changes?")
+				if err != nil || !agreed {
 					return errors.New("nothing was changed")
 				}
 			}
@@ -197,22 +192,14 @@ func (s *tenantSetup) apply(ctx context.Context) error {
 	return s.printAppID(id)
 }
 
-// confirm asks a question that only y and yes answer with yes. It stops waiting when ctx ends.
+// confirm is confirmed that stops waiting when ctx ends.
 func confirm(ctx context.Context, in io.Reader, out io.Writer, question string) (bool, error) {
-	if _, err := io.WriteString(out, question); err != nil {
-		return false, err
-	}
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(in).ReadString('\n') // what ends without a line is no answer
-		answer <- line
-	}()
+	answer := make(chan bool, 1)
+	go func() { answer <- confirmed(in, out, question) }()
 	select {
-	case line := <-answer:
-		line = strings.ToLower(strings.TrimSpace(line))
-		return line == "y" || line == "yes", nil
+	case yes := <-answer:
+		return yes, nil
 	case <-ctx.Done():
-		fmt.Fprintln(out)
 		return false, ctx.Err()
 	}
 }

@@ -143,11 +143,10 @@ func TestSetup(t *testing.T) {
 	want(2, []string{"plan"}, nil, []string{"logto.management.app_id: ", "Machine-to-machine"}, 0)
 }
 
-func TestConfirm(t *testing.T) {
+func TestConfirmStopsWaiting(t *testing.T) {
 	t.Parallel()
-	for answer, want := range map[string]bool{"y\n": true, "Y\n": true, " yes \n": true, "y": true, "": false, "\n": false, "n\n": false, "yep\n": false, "no\ny\n": false} {
-		got, err := confirm(t.Context(), strings.NewReader(answer), io.Discard, "?")
-		if got != want || err != nil {
+	for answer, want := range map[string]bool{"y\n": true, "no\n": false, "": false} {
+		if got, err := confirm(t.Context(), strings.NewReader(answer), io.Discard, "?"); got != want || err != nil {
 			t.Errorf("%q: got %v, %v, want %v", answer, got, err, want)
 		}
 	}

@@ -21,7 +21,7 @@ func (d *decoder) checkLogto(c *Config) {
 	d.checkLogtoURL("logto.internal_endpoint", l.InternalEndpoint)
 	d.checkCA("logto.ca_file", l.CAFile)
 	if l.AppID == "" && !d.setup {
-		d.missing("logto.app_id", "the App ID that Logto's console shows")
+		d.missing("logto.app_id", "the App ID that Logto's console shows, or that portero setup apply prints")
 	}
 	if !l.AppSecret.IsSet() && !d.setup && d.ok("logto.app_secret_file") {
 		d.missing("logto.app_secret", "the App secret that Logto's console shows, or app_secret_file")

@@ -55,22 +55,22 @@ func newOperator(t *testing.T, o gatewaytest.TenantOptions, text string) *operat
 
 func (o *operator) config() *config.Config { o.t.Helper(); return load(o.t, o.text) }
 
-// client is one for all that a test asks, so that it needs a token once.
+// client is the one of the process, which has its token.
 func (o *operator) client() *management.Client {
 	o.t.Helper()
 	if o.asks == nil {
-		o.asks = o.newClient()
+		var err error
+		if o.asks, err = setup.NewClient(o.config()); err != nil {
+			o.t.Fatal(err)
+		}
 	}
 	return o.asks
 }
 
-func (o *operator) newClient() *management.Client {
-	o.t.Helper()
-	m, err := setup.NewClient(o.config())
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	return m
+// asNewProcess forgets what a process knows.
+func (o *operator) asNewProcess() *operator {
+	o.asks = nil
+	return o
 }
 
 func (o *operator) plan(ctx context.Context, opts setup.Options) (*setup.Plan, error) {
@@ -216,9 +216,8 @@ func TestApplyIsKilled(t *testing.T) {
 				o := newOperator(t, gatewaytest.TenantOptions{}, whole)
 				ctx, die := context.WithCancel(t.Context())
 				defer die()
-				o.asks = o.newClient() // which has no token yet
 				died := dying(o.tenant, n, done, die)
-				_, err := o.apply(ctx, setup.Options{})
+				_, err := o.asNewProcess().apply(ctx, setup.Options{})
 				if !died() {
 					if err != nil {
 						t.Fatalf("a run of less than %d requests: %v", n, err)
@@ -231,7 +230,7 @@ func TestApplyIsKilled(t *testing.T) {
 				if err == nil {
 					t.Errorf("request %d was killed, and the run says nothing", n)
 				}
-				o.mustApply(setup.Options{})
+				o.asNewProcess().mustApply(setup.Options{})
 				o.wantWhole()
 				if t.Failed() {
 					t.Fatalf("after request %d of %v", n, o.tenant.Requests())
@@ -251,9 +250,8 @@ func TestPruneIsKilled(t *testing.T) {
 			o.disturb()
 			ctx, die := context.WithCancel(t.Context())
 			defer die()
-			o.asks = o.newClient() // which has no token yet
 			died := dying(o.tenant, n, done, die)
-			_, err := o.apply(ctx, setup.Options{Prune: true})
+			_, err := o.asNewProcess().apply(ctx, setup.Options{Prune: true})
 			if !died() {
 				if err != nil {
 					t.Fatal(err)
@@ -263,7 +261,7 @@ func TestPruneIsKilled(t *testing.T) {
 			if err == nil {
 				t.Errorf("request %d was killed, and the run says nothing", n)
 			}
-			o.mustApply(setup.Options{Prune: true})
+			o.asNewProcess().mustApply(setup.Options{Prune: true})
 			o.wantWhole()
 		}
 	}
@@ -515,4 +513,25 @@ func TestErrorsOfTheManagementAPISayWhatToType(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Logto has one connector for e-mail: ours takes the place of another maker's, and people are told before and after.
+func TestConnectorOfAnotherMaker(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t, gatewaytest.TenantOptions{}, whole)
+	o.tenant.Hook(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || r.URL.Path != "/api/connectors" || len(o.tenant.Requests()) > 0 {
+			return false
+		}
+		w.Write([]byte(`[{"id":"a","connectorId":"github-universal","type":"Social","config":{}},{"id":"b","connectorId":"sendgrid-email-service","type":"Email","config":{}}]`))
+		return true
+	})
+	if p := o.mustPlan(setup.Options{}).String(); !strings.HasPrefix(p, "- e-mail connector sendgrid-email-service\n+ e-mail connector mailgun-email\n") {
+		t.Errorf("got\n%s", p)
+	}
+	done := o.mustApply(setup.Options{})
+	if len(done) < 2 || done[0] != "e-mail connector sendgrid-email-service" || done[1] != "e-mail connector mailgun-email" {
+		t.Errorf("done: %q", done)
+	}
+	o.wantWhole()
 }

@@ -220,6 +220,11 @@ func compare(name string, want, have any) []Field {
 	case none(want):
 		f.Action = Remove
 	}
+	a, isText := want.(string)
+	if b, both := have.(string); isText && both && f.Action == Modify {
+		f.Old, f.New = showBoth(b, a)
+		return []Field{f}
+	}
 	if !none(want) {
 		f.New = show(want)
 	}

@@ -78,10 +78,13 @@ func (p *Plan) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// maxShown is how many characters of a value are shown.
-const maxShown = 100
+// How many characters of a long text are shown, and from which length on it is one.
+const (
+	longText  = 100
+	shownText = 60
+)
 
-// show is a value on one line: shortened, and quoted where it has something that a terminal would act on.
+// show is a value on one line: a long one shortened, and quoted where it has something that a terminal would act on.
 func show(v any) string {
 	text, ok := v.(string)
 	if !ok {
@@ -92,11 +95,40 @@ func show(v any) string {
 			text = strings.TrimSpace(b.String())
 		}
 	}
+	return shorten(text, 0)
+}
+
+// showBoth shows two texts that differ: long ones from shortly before where they do.
+func showBoth(old, new string) (string, string) {
+	a, b := []rune(old), []rune(new)
+	if len(a) <= longText && len(b) <= longText {
+		return show(old), show(new)
+	}
+	differ := 0
+	for differ < len(a) && differ < len(b) && a[differ] == b[differ] {
+		differ++
+	}
+	from := max(0, differ-shownText/3)
+	return shorten(old, from), shorten(new, from)
+}
+
+func shorten(text string, from int) string {
+	whole := []rune(text)
+	end := ""
+	if len(whole) > longText {
+		part := whole[min(from, len(whole)):]
+		part = part[:min(len(part), shownText)]
+		text = string(part)
+		if from > 0 {
+			text = "…" + text
+		}
+		if from+len(part) < len(whole) {
+			text += "…"
+		}
+		end = fmt.Sprintf(" (%d characters)", len(whole))
+	}
 	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		text = fmt.Sprintf("%q", text)
 	}
-	if n := utf8.RuneCountInString(text); n > maxShown {
-		text = fmt.Sprintf("%s… (%d characters)", string([]rune(text)[:maxShown-40]), n)
-	}
-	return text
+	return text + end
 }
