@@ -37,6 +37,7 @@ type look struct {
 
 	discovered, discoveredDirectly, inside, keySet, signIn, redeemed once[answer]
 	other                                                            once[string]
+	unknown                                                          once[bool]
 }
 
 // newLook asks nothing yet.

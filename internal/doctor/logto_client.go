@@ -23,14 +23,14 @@ func (l *look) checkClient(ctx context.Context) Finding {
 		return failed(expected, a.problem, "let this machine reach "+l.issuer+"/token, as it does the discovery document")
 	case a.status == http.StatusBadRequest && a.code == "invalid_grant":
 		return ok("Logto takes logto.app_id with %s", l.secretKey())
-	case a.status == http.StatusUnauthorized && a.code == "invalid_client":
+	case a.code == "invalid_client" && !l.unknownClient(ctx):
 		return failed(expected, "Logto does not take the secret (401 invalid_client)",
 			"copy an app secret of the application from Logto's console to "+l.secretKey()+"; if it is the right one, the application is not of the type Traditional web, and you need another one")
 	case a.code == "invalid_client" && l.isAdminConsole(ctx):
-		return failed(expected, l.base()+" is Logto's admin console, which does not know the application (400 invalid_client)",
+		return failed(expected, l.base()+" is Logto's admin console, which does not know the application (invalid_client)",
 			"write the tenant's address into "+l.key()+": the endpoint that the application's page in Logto's console shows, in a Logto of one's own usually port 3001")
 	case a.code == "invalid_client":
-		return failed(expected, "Logto does not know the application (400 invalid_client)",
+		return failed(expected, "Logto does not know the application (invalid_client)",
 			"copy the App ID of the application from Logto's console to logto.app_id; if it is the right one, logto.endpoint is another tenant's")
 	case a.code == "unauthorized_client":
 		return failed(expected, "people cannot sign in to that application (400 unauthorized_client)",
@@ -58,10 +58,22 @@ func (l *look) isAdminConsole(ctx context.Context) bool {
 	return a.redirect || a.code == "invalid_redirect_uri"
 }
 
+// unknownClient says whether Logto does not know the application. Its token endpoint then answers 400, and that of the
+// engine inside it 401, as to a wrong secret; the authorization endpoint of both looks at the id alone.
+func (l *look) unknownClient(ctx context.Context) bool {
+	return l.unknown.get(func() bool {
+		a := l.redeem(ctx)
+		if a.code != "invalid_client" || a.status != http.StatusUnauthorized {
+			return a.code == "invalid_client"
+		}
+		return l.authorize(ctx, l.config.Logto.AppID, l.config.RedirectURIs()[0]).code == "invalid_client"
+	})
+}
+
 // clientKnown says whether Logto can be asked about the application.
 func (l *look) clientKnown(ctx context.Context) bool {
 	code := l.redeem(ctx).code
-	return code == "invalid_grant" || code == "invalid_client" && l.redeem(ctx).status == http.StatusUnauthorized
+	return code == "invalid_grant" || code == "invalid_client" && !l.unknownClient(ctx)
 }
 
 // atOnce is how many requests are sent to Logto at the same time for one check.

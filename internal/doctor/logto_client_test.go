@@ -52,7 +52,7 @@ func TestClientChecks(t *testing.T) {
 		},
 		{
 			name: "unknown application", change: func(w *world) { w.replace("app_id: "+w.appID, "app_id: nobody") },
-			check: "logto-client", want: Failed, says: []string{"400 invalid_client", "logto.app_id", "another tenant's"},
+			check: "logto-client", want: Failed, says: []string{"does not know the application", "logto.app_id", "another tenant's"},
 			skips: "logto-redirect-uris logto-post-logout-uris logto-application", also: []string{"logto-drift"},
 		},
 		{

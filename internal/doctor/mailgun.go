@@ -6,10 +6,14 @@ import (
 	"fmt"
 	netmail "net/mail"
 	"strings"
+	"time"
 
 	"portero/internal/config"
 	"portero/internal/mail"
 )
+
+// mailgunTimeout bounds all that Mailgun is asked, so that there is time left to say that it failed.
+const mailgunTimeout = 12 * time.Second
 
 // postOffice is Mailgun as the checks see it: it is asked once.
 type postOffice struct {
@@ -30,6 +34,8 @@ func (p *postOffice) domain(ctx context.Context) domain {
 		if err != nil {
 			return domain{err: err}
 		}
+		ctx, cancel := context.WithTimeout(ctx, mailgunTimeout)
+		defer cancel()
 		state, err := mailer.Domain(ctx)
 		return domain{state, err}
 	})

@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"portero/internal/config"
 	"portero/internal/mail"
 	"portero/internal/management"
 	"portero/internal/setup"
 )
+
+// settingsTimeout bounds the reading of all settings, so that there is time left to say that it failed.
+const settingsTimeout = 12 * time.Second
 
 // tenant is what the Management API tells: it is read once, and nothing is changed.
 type tenant struct {
@@ -33,6 +37,8 @@ func (t *tenant) state(ctx context.Context) tenantState {
 		if err != nil {
 			return tenantState{err: err}
 		}
+		ctx, cancel := context.WithTimeout(ctx, settingsTimeout)
+		defer cancel()
 		state, err := setup.Read(ctx, client, t.want)
 		return tenantState{state, err}
 	})
@@ -124,7 +130,7 @@ func (t *tenant) checkApplication(ctx context.Context) Finding {
 	expected := "an application of the type Traditional web, of your own, for logto.app_id"
 	const create = "remove logto.app_id, run portero setup apply, which makes one, and write the app_id that it prints"
 	switch {
-	case a == nil && !t.look.clientKnown(ctx) && t.look.redeem(ctx).code == "invalid_client":
+	case a == nil && t.look.unknownClient(ctx):
 		return see(nameClient)
 	case a == nil:
 		return failed(expected, "the tenant has none with that id", "copy the App ID of the application from Logto's console to logto.app_id; logto.management has to be of the same tenant")
@@ -192,10 +198,17 @@ func (t *tenant) checkRefreshTokens(ctx context.Context) Finding {
 		days = seconds / (24 * 60 * 60)
 	}
 	if days < want {
-		return warning(fmt.Sprintf("refresh tokens that last %g days, as session.lifetime may need", want), fmt.Sprintf("they last %.3g days, and sessions that are not used for so long end then", days),
+		return warning("refresh tokens that last "+inDays(want)+", as session.lifetime may need", "they last "+inDays(days)+", and sessions that are not used for so long end then",
 			fmt.Sprintf("run portero setup apply, or write session.lifetime: %dh", int(days*24)))
 	}
-	return ok("refresh tokens last %.3g days", days)
+	return ok("refresh tokens last %s", inDays(days))
+}
+
+func inDays(n float64) string {
+	if n == 1 {
+		return "1 day"
+	}
+	return fmt.Sprintf("%.3g days", n)
 }
 
 // checkUnknownSession: where does a sign-in page lead that Logto does not know any more?
@@ -361,5 +374,5 @@ func (t *tenant) checkDrift(ctx context.Context) Finding {
 		what = append(what, c.What)
 	}
 	slices.Sort(what)
-	return warning(expected, fmt.Sprintf("%d things differ: %s", len(p.Changes), strings.Join(slices.Compact(what), ", ")), "run portero setup plan, which shows them, and portero setup apply")
+	return warning(expected, fmt.Sprintf("it differs (%s)", strings.Join(slices.Compact(what), ", ")), "run portero setup plan, which shows them, and portero setup apply")
 }

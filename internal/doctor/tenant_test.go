@@ -155,7 +155,7 @@ func TestTenantChecks(t *testing.T) {
 			name: "refresh tokens of an older release", change: func(w *world) {
 				edit(w, "/api/applications/"+w.appID, set("customClientMetadata", object{"refreshTokenTtl": 24 * 60 * 60}))
 			},
-			check: "logto-refresh-lifetime", want: Warning, says: []string{"last 1 days"}, also: drift,
+			check: "logto-refresh-lifetime", want: Warning, says: []string{"last 1 day,"}, also: drift,
 		},
 		{
 			name: "old sign-in pages lead nowhere", change: func(w *world) { w.experience(management.Object{"unknownSessionRedirectUrl": nil}) },
@@ -262,7 +262,7 @@ func TestTenantChecks(t *testing.T) {
 		},
 		{
 			name: "drift", change: func(w *world) { w.experience(management.Object{"unknownSessionRedirectUrl": nil}) },
-			check: "logto-drift", want: Warning, says: []string{"1 things differ: sign-in experience", "portero setup plan"}, also: []string{"logto-unknown-session"},
+			check: "logto-drift", want: Warning, says: []string{"it differs (sign-in experience)", "portero setup plan"}, also: []string{"logto-unknown-session"},
 		},
 		{
 			name: "drift that has to be set right by hand", change: func(w *world) { w.shownApplication("type", "SPA") },
