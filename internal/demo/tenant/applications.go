@@ -130,7 +130,7 @@ func (t *Tenant) routeApplications() {
 	})
 	t.handle("POST /api/applications", createApplication, func(c call) (answer, error) {
 		a := &application{Data: map[string]any{}, Custom: map[string]any{}}
-		fill(a, c.body)
+		fill(a, withoutEmpty(c.body))
 		switch {
 		case a.Type == "SAML":
 			return answer{}, refused("application.saml.use_saml_app_api", "Use `[METHOD] /saml-applications(/.*)?` API to operate SAML app.")
@@ -172,7 +172,7 @@ func (t *Tenant) routeApplications() {
 			}
 		}
 		delete(c.body, "isAdmin")
-		fill(a, c.body)
+		fill(a, withoutEmpty(c.body))
 		return answer{http.StatusOK, t.shown(a)}, nil
 	})
 	t.handle("DELETE /api/applications/{id}", nil, func(c call) (answer, error) {
@@ -267,9 +267,6 @@ func (t *Tenant) add(a *application) {
 	}
 	if a.OIDC == nil {
 		a.OIDC = map[string]any{"redirectUris": []any{}, "postLogoutRedirectUris": []any{}}
-	}
-	if a.Description != nil && *a.Description == "" { // Logto stores none
-		a.Description = nil
 	}
 	a.access = accessControl{Users: []string{}, Roles: []string{}, Organizations: []string{}, Rules: []organizationRule{}}
 	if a.hasSecrets() && len(a.secrets) == 0 {

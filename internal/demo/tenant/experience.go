@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"slices"
 )
 
 //go:embed experience.json
@@ -20,12 +21,25 @@ func seededExperience() map[string]any {
 
 var identifiers = []string{"username", "email", "phone"}
 
-var patchExperience = object(partial(
-	member{"signInMode", one("SignIn", "Register", "SignInAndRegister")},
-	member{"signUp", signUpGuard},
-	member{"signIn", signInGuard},
-	member{"unknownSessionRedirectUrl", union(nullable(text(isURL)), literal(""))},
-)...)
+// patchExperience guards what is about signing in by e-mail; the other members that there are pass as they come.
+func patchExperience() guard {
+	guarded := map[string]guard{
+		"signInMode":                one("SignIn", "Register", "SignInAndRegister"),
+		"signUp":                    signUpGuard,
+		"signIn":                    signInGuard,
+		"unknownSessionRedirectUrl": union(nullable(text(isURL)), literal("")),
+	}
+	var members []member
+	for _, name := range slices.Sorted(maps.Keys(seededExperience())) {
+		switch g, known := guarded[name]; {
+		case known:
+			members = append(members, member{name, g})
+		case name != "tenantId" && name != "id":
+			members = append(members, member{name, anything})
+		}
+	}
+	return object(partial(members...)...)
+}
 
 var (
 	signUpGuard = object(
@@ -55,7 +69,7 @@ func (t *Tenant) routeExperience() {
 		return answer{http.StatusOK, e}, nil
 	})
 	// PATCH /api/sign-in-exp: the members that are given are replaced, each as a whole.
-	t.handle("PATCH /api/sign-in-exp", patchExperience, func(c call) (answer, error) {
+	t.handle("PATCH /api/sign-in-exp", patchExperience(), func(c call) (answer, error) {
 		var up *signUp
 		if given, ok := c.body["signUp"].(map[string]any); ok {
 			up = &signUp{}
@@ -75,7 +89,7 @@ func (t *Tenant) routeExperience() {
 				return answer{}, err
 			}
 		}
-		maps.Copy(t.experience, c.body)
+		maps.Copy(t.experience, withoutEmpty(c.body))
 		return answer{http.StatusOK, maps.Clone(t.experience)}, nil
 	})
 }

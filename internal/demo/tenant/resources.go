@@ -85,10 +85,7 @@ func (t *Tenant) routeResources() {
 	})
 	t.handle("POST /api/resources/{id}/scopes", createScope, func(c call) (answer, error) {
 		made := &scope{TenantID: "default", ID: newID(21), ResourceID: c.PathValue("id"), CreatedAt: t.milliseconds()}
-		fill(made, c.body)
-		if made.Description != nil && *made.Description == "" {
-			made.Description = nil
-		}
+		fill(made, withoutEmpty(c.body))
 		if strings.ContainsFunc(made.Name, unicode.IsSpace) {
 			return answer{}, refused("scope.name_with_space", "The name of the scope cannot contain any spaces.")
 		}

@@ -230,6 +230,16 @@ func randomText(length int, alphabet string) string {
 	return string(b)
 }
 
+// withoutEmpty has null in place of each empty text, as Logto's tables do.
+func withoutEmpty(members map[string]any) map[string]any {
+	for name, value := range members {
+		if value == "" {
+			members[name] = nil
+		}
+	}
+	return members
+}
+
 // fill puts guarded members into a struct by their JSON names; the rest of it stays.
 func fill(into any, members map[string]any) {
 	raw, err := json.Marshal(members)
