@@ -64,6 +64,8 @@ func (t *Tenant) routeExperience() {
 	// GET /api/.well-known/sign-in-exp is what sign-in pages are told, and everybody who asks.
 	t.handle("GET /api/.well-known/sign-in-exp", nil, func(call) (answer, error) {
 		e := maps.Clone(t.experience)
+		delete(e, "emailBlocklistPolicy")
+		delete(e, "forgotPasswordMethods")
 		e["socialConnectors"], e["ssoConnectors"], e["isDevelopmentTenant"] = []any{}, []any{}, false
 		e["forgotPassword"] = map[string]any{"phone": false, "email": t.connector != nil}
 		return answer{http.StatusOK, e}, nil
