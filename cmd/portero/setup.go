@@ -26,10 +26,11 @@ It needs logto.management: an application of type Machine-to-machine with the ro
 is made in Logto's console. "portero setup plan" shows what would change and changes nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usage(errors.New("a command is missing: plan, apply or test-email"))
+			return usage(errors.New("a command is missing: plan, apply, test-email or rotate-secret"))
 		},
 	}
-	c.AddCommand(withSettings(setupPlanCommand()), withSettings(setupApplyCommand()), withSettings(setupTestEmailCommand()))
+	c.AddCommand(withSettings(setupPlanCommand()), withSettings(setupApplyCommand()), withSettings(setupTestEmailCommand()),
+		withSettings(setupRotateCommand()))
 	return c
 }
 

@@ -15,6 +15,7 @@ package setup
 import (
 	"fmt"
 	"html"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -254,6 +255,19 @@ var placeholder = regexp.MustCompile(`\{\{[^{}]*\}\}`)
 
 // NewClient makes the client of the Management API that a configuration describes. It asks nothing.
 func NewClient(c *config.Config) (*management.Client, error) {
+	client, err := newHTTPClient(c)
+	if err != nil {
+		return nil, err
+	}
+	l := c.Logto
+	return management.New(management.Config{
+		Endpoint: l.Endpoint, AppID: l.Management.AppID, AppSecret: l.Management.AppSecret.Reveal(), Resource: l.Management.Resource,
+		Client: client,
+	}), nil
+}
+
+// newHTTPClient makes the client that reaches Logto.
+func newHTTPClient(c *config.Config) (*http.Client, error) {
 	l := c.Logto
 	out := outbound.Config{Public: l.Endpoint, Internal: l.InternalEndpoint}
 	if l.CAFile != "" {
@@ -262,8 +276,5 @@ func NewClient(c *config.Config) (*management.Client, error) {
 			return nil, fmt.Errorf("logto.ca_file: %w", err)
 		}
 	}
-	return management.New(management.Config{
-		Endpoint: l.Endpoint, AppID: l.Management.AppID, AppSecret: l.Management.AppSecret.Reveal(), Resource: l.Management.Resource,
-		Client: outbound.New(out),
-	}), nil
+	return outbound.New(out), nil
 }
