@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"portero/internal/audit"
@@ -132,7 +131,7 @@ func (f *Flow) Invitation(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return retryHere(f.unavailable(r, ret, err))
 	}
-	if found.Session != nil && strings.EqualFold(found.Session.Identity.Email, i.Email) {
+	if found.Session != nil && found.Session.Identity.Email == i.Email {
 		redirect(w, ret.String(), http.StatusSeeOther)
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -385,11 +386,14 @@ func TestInviteWithoutLogto(t *testing.T) {
 func TestInviteIsAudited(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "audit.json")
-	o, _ := withInviter(t, gatewaytest.Options{Log: fmt.Sprintf("level: debug, audit_file: %q", file)})
+	o, _ := withInviter(t, gatewaytest.Options{Log: fmt.Sprintf("level: debug, audit_file: %q", file), Clock: gatewaytest.NewClock()})
 	rig := gatewaytest.New(t, o)
 	link := linkTo(t, rig, "ann@example.com", rig.URL+"/admin/x?secret-query=1")
 	b := rig.Browser(t)
 	b.Get(answered(t, rig, b, b.Get(link)))
+	rig.Browser(t).Get(link + "x")
+	rig.Clock.Add(7 * 24 * time.Hour)
+	rig.Browser(t).Get(link)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -409,8 +413,20 @@ func TestInviteIsAudited(t *testing.T) {
 	if len(line) != 8 {
 		t.Errorf("got %v", line)
 	}
+	var rest []string
+	for _, text := range lines[1:] {
+		var line map[string]string
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatal(err)
+		}
+		rest = append(rest, line["action"]+" "+line["outcome"]+" "+line["email"]+" "+line["path"])
+	}
+	want := []string{"sign-in succeeded alice@example.com /callback", "sign-in failed  /_portero/invitation", "invitation over  /_portero/invitation"}
+	if !slices.Equal(rest, want) {
+		t.Errorf("got the lines %q, want %q", rest, want)
+	}
 	sealed := strings.SplitAfter(link, "i=")[1]
-	for what, secret := range map[string]string{"link": sealed, "token": oneTimeToken, "query": "secret-query"} {
+	for what, secret := range map[string]string{"link": sealed, "part of the link": sealed[20:60], "token": oneTimeToken, "query": "secret-query"} {
 		if strings.Contains(string(text), secret) || strings.Contains(rig.Log.String(), secret) {
 			t.Errorf("the %s is in the log", what)
 		}
