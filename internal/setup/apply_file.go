@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// writeSecret writes a secret to its file, for its owner alone. Whoever reads the file finds the old secret or the new one,
-// each whole. A link is followed.
+// writeSecret writes a secret to its file, for its owner alone, who stays the same. Whoever reads the file finds the old
+// secret or the new one, each whole. A link is followed.
 func writeSecret(name, secret string) error {
 	name, err := target(name)
 	if err != nil {
@@ -62,11 +62,16 @@ func target(name string) (string, error) {
 	return followed, nil
 }
 
-// temporary makes a file beside another, for its owner alone.
+// temporary makes a file beside another, for the same owner alone.
 func temporary(name string) (*os.File, error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*") // 0600
 	if err != nil {
 		return nil, &FileError{name, err}
+	}
+	if before, err := os.Stat(name); err == nil {
+		if err := giveTo(f, before); err != nil {
+			return nil, errors.Join(&FileError{name, err}, f.Close(), os.Remove(f.Name()))
+		}
 	}
 	return f, nil
 }

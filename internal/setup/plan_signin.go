@@ -24,6 +24,9 @@ func (p *Plan) planSignIn(want SignIn, have management.Object) {
 		}
 	}
 	set("signInMode", want.Mode, compare("signInMode", want.Mode, have["signInMode"]))
+	if want.Mode == ModeOpen && text(have["signInMode"]) == ModeClosed {
+		p.note("whoever can receive mail may register then, at every application of the tenant; to keep it closed, write registration: closed under logto.sign_in")
+	}
 	up := signUp(object(have["signUp"]))
 	set("signUp", up, compareSignUp(up, object(have["signUp"])))
 	methods, changed := p.signInMethods(object(have["signIn"]))
