@@ -253,17 +253,22 @@ func (d *Demo) tenant(c Config, key string) (*tenant.Tenant, error) {
 		BackchannelLogoutURI:   d.Addresses.Gateway + "/_portero/backchannel-logout", SessionRequired: true,
 	}, d.Logto.AppSecret)
 	// The key that is stored is none: everybody who may use the Management API reads it.
-	if err := k.SetConnector(connector(account, deliveries)); err != nil {
+	if err := k.SetConnector(connector(account, deliveries, list)); err != nil {
 		return nil, fmt.Errorf("setting up the tenant's connector: %w", err)
 	}
 	k.SignInByEmail(d.Addresses.Gateway + "/_portero/continue")
 	return k, nil
 }
 
-// connector is the configuration of the tenant's e-mail connector, with a key that opens nothing.
-func connector(account mail.Config, deliveries *mail.Deliveries) map[string]any {
+// connector is the configuration of the tenant's e-mail connector, with a key that opens nothing: the deliveries that are configured, and a
+// Generic one for the rest.
+func connector(account mail.Config, deliveries *mail.Deliveries, configured []mail.Delivery) map[string]any {
 	all := map[string]any{}
-	for _, usage := range mail.Usages() {
+	usages := []string{mail.Generic}
+	for _, one := range configured {
+		usages = append(usages, one.Usage)
+	}
+	for _, usage := range usages {
 		m := deliveries.Message(usage, "", "{{code}}") // Logto fills in the code alone
 		one := map[string]any{"subject": m.Subject}
 		if m.ReplyTo != "" {

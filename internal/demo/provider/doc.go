@@ -3,8 +3,9 @@
 //
 // It owns people, browser sessions, interactions, grants, tokens, signing keys, one-time codes and the pages a person sees on the way, and
 // what the Management API says of people, sessions and keys. Which applications there are, what their secrets are and how people sign in it
-// asks of a tenant (demo/tenant), which answers the rest of that API. It shares no code with the relying party, so that no mistake can hide in both. It is no identity provider for anything else: it runs on
-// loopback addresses only, registers whoever can read the mailbox, keeps nothing on disk and makes new keys at each start.
+// asks of a tenant (demo/tenant), which answers the rest of that API. It shares no code with the relying party, so that no mistake can hide in
+// both. It is no identity provider for anything else: it runs on loopback addresses only, registers whoever can read the mailbox, keeps nothing
+// on disk and makes new keys at each start.
 //
 // Requests are parsed and validated by github.com/zitadel/oidc/v3/pkg/op (see engine); what it would answer itself differs from Logto in
 // the shape of tokens, statuses and error bodies, so the answers are written here and op's own router is not served.
