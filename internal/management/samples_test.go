@@ -169,7 +169,7 @@ func TestAnswersThatTellNothing(t *testing.T) {
 			_, err := c.UpdateApplication(ctx, "a", nil)
 			return err
 		}},
-		"secrets": {append(list, `[{"name":"a"}]`, `[{"value":"a"}]`), func(ctx context.Context, c *management.Client) error { _, err := c.Secrets(ctx, "a"); return err }},
+		"secrets": {append(list, `[{"value":"a"}]`), func(ctx context.Context, c *management.Client) error { _, err := c.Secrets(ctx, "a"); return err }},
 		"create secret": {append(single, `{"name":"a"}`), func(ctx context.Context, c *management.Client) error {
 			_, err := c.CreateSecret(ctx, "a", "x")
 			return err

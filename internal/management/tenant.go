@@ -68,7 +68,7 @@ func (m *Client) UpdateApplication(ctx context.Context, id string, change Object
 // Secret is a client secret. Several are good at once.
 type Secret struct {
 	Name      string `json:"name"`
-	Value     string `json:"value"`
+	Value     string `json:"value"`     // "": Logto does not show it
 	CreatedAt int64  `json:"createdAt"` // milliseconds
 	ExpiresAt *int64 `json:"expiresAt"` // milliseconds; nil: never
 }
@@ -80,7 +80,11 @@ func (m *Client) Secrets(ctx context.Context, id string) ([]Secret, error) {
 
 // CreateSecret makes one more that never expires. ErrTaken: it has one of that name.
 func (m *Client) CreateSecret(ctx context.Context, id, name string) (Secret, error) {
-	return one[Secret](ctx, m, "create secret", http.MethodPost, Object{"name": name, "expiresAt": nil}, "applications", id, "secrets")
+	made, err := one[Secret](ctx, m, "create secret", http.MethodPost, Object{"name": name, "expiresAt": nil}, "applications", id, "secrets")
+	if err == nil && made.Value == "" {
+		return Secret{}, &RefusedError{Call: "create secret", Status: http.StatusOK, cause: errMalformed}
+	}
+	return made, err
 }
 
 // DeleteSecret ends one at once. One that is gone already is no error.
@@ -249,7 +253,7 @@ func (r Resource) key() string     { return r.ID }
 func (s Scope) key() string        { return s.ID }
 func (r Role) key() string         { return r.ID }
 func (u User) key() string         { return u.ID }
-func (s Secret) key() string       { return keyIf(s.Name, s.Value != "") }
+func (s Secret) key() string       { return s.Name }
 func (t OneTimeToken) key() string { return keyIf(t.ID, t.Token != "") }
 func (o Object) key() string       { return keyIf("object", len(o) > 0) }
 
