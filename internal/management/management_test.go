@@ -374,6 +374,7 @@ func TestTrouble(t *testing.T) {
 		"an older Logto":            {api: say(404, `CANARY`), refused: &management.RefusedError{Call: "sessions", Status: 404}},
 		"a code that is no word":    {api: say(400, `{"code":"CANARY code","error":{"CANARY":1}}`), refused: &management.RefusedError{Call: "sessions", Status: 400}},
 		"an endless code":           {api: say(400, `{"code":"`+strings.Repeat("CANARY", 20)+`"}`), refused: &management.RefusedError{Call: "sessions", Status: 400}},
+		"an endless word":           {api: say(400, `{"code":"`+strings.Repeat("a", 65)+`"}`), refused: &management.RefusedError{Call: "sessions", Status: 400}},
 		"token endpoint redirects":  {token: away, refused: &management.RefusedError{Call: "token"}},
 		"API redirects":             {api: away, refused: &management.RefusedError{Call: "sessions"}},
 		"token answer is HTML":      {token: say(200, `<html>CANARY`), refused: &management.RefusedError{Call: "token", Status: 200}},
@@ -416,6 +417,8 @@ func TestTrouble(t *testing.T) {
 				t.Errorf("got %v, want a refusal", err)
 			case refused.Call != tt.refused.Call || refused.Status != tt.refused.Status || refused.Code != tt.refused.Code:
 				t.Errorf("got %+v, want %+v", refused, tt.refused)
+			case errors.Is(err, outbound.ErrTooLarge) != strings.HasSuffix(name, "too much"):
+				t.Errorf("got %v", err)
 			}
 		})
 	}

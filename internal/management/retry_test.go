@@ -237,6 +237,21 @@ func TestWaitsEndWithTheCall(t *testing.T) {
 			t.Errorf("got %v after %d requests", err, len(w.requests))
 		}
 	})
+	t.Run("the caller leaves while it asks", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &wire{}
+		w.answer = func(r *http.Request, s string) (reply, bool) {
+			if r.URL.Path != "/oidc/token" {
+				cancel()
+			}
+			return answer(r, s)
+		}
+		_, err := w.client(func(c *management.Config) { c.Retries = 3 }).Connectors(ctx)
+		if !errors.Is(err, management.ErrUnavailable) || len(w.waits) != 0 || len(w.requests) != 1 {
+			t.Errorf("got %v after %d requests, waits %v", err, len(w.requests), w.waits)
+		}
+	})
 	t.Run("by the clock", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
