@@ -16,6 +16,8 @@ import (
 const (
 	proofTries = 5
 	proofPause = time.Second
+	// refusedAgain is when one that Logto does not take is tried again, if somebody asks for it.
+	refusedAgain = 10 * time.Second
 )
 
 // prove has the client secret tried, unless a call has used it before.
@@ -28,42 +30,52 @@ func (g *Gateway) prove() {
 
 // proveSecrets tries client secrets until ctx ends.
 func (g *Gateway) proveSecrets(ctx context.Context) {
+	var refused string // fingerprint of the last one that Logto did not take
+	var at time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.unproven:
-			g.proveSecret(ctx)
+		}
+		now := g.current.Load().fingerprint()
+		if now == refused && time.Since(at) < refusedAgain {
+			continue
+		}
+		if !g.proveSecret(ctx) {
+			refused, at = now, time.Now()
 		}
 	}
 }
 
-func (g *Gateway) proveSecret(ctx context.Context) {
+// proveSecret is false when Logto does not take the secret.
+func (g *Gateway) proveSecret(ctx context.Context) bool {
 	for try := range proofTries {
 		gen := g.current.Load()
 		if gen.secret.Taken() {
-			return
+			return true
 		}
 		err := gen.flow.Provider.Prove(ctx)
 		switch {
 		case err == nil:
 			g.log.Info("Logto takes the client secret", "fingerprint", gen.fingerprint())
-			return
+			return true
 		case ctx.Err() != nil:
-			return
+			return true
 		case !errors.Is(err, logto.ErrUnavailable):
 			g.log.Error("Logto does not take the client secret: nobody can sign in", "error", err)
-			return
+			return false
 		}
 		g.log.Warn("nobody knows yet whether Logto takes the client secret", "error", err)
 		timer := time.NewTimer(proofPause << try)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return
+			return true
 		case <-timer.C:
 		}
 	}
+	return true
 }
 
 // fingerprint names the client secret of the configuration without telling it.

@@ -10,7 +10,7 @@ import (
 )
 
 // giveTo gives a file to the owner of the one whose place it takes: a gateway that runs as somebody else than setup has to
-// read it.
+// read it. So does one that reads it by its group, as nobody else can.
 func giveTo(f *os.File, before fs.FileInfo) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -18,7 +18,15 @@ func giveTo(f *os.File, before fs.FileInfo) error {
 	}
 	owner, known := before.Sys().(*syscall.Stat_t)
 	mine, too := info.Sys().(*syscall.Stat_t)
-	if !known || !too || owner.Uid == mine.Uid {
+	switch {
+	case !known || !too:
+		return nil
+	case owner.Uid == mine.Uid && before.Mode().Perm()&0o077 == 0o040:
+		if owner.Gid == mine.Gid || f.Chown(-1, int(owner.Gid)) == nil {
+			return f.Chmod(0o640)
+		}
+		return errors.New("is read by a group that you are not in; run the command as root")
+	case owner.Uid == mine.Uid:
 		return nil
 	}
 	if f.Chown(int(owner.Uid), int(owner.Gid)) != nil {
