@@ -494,6 +494,30 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+// One that ends by itself some day would end the gateway with it.
+func TestSecretThatWillExpireIsNotTaken(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t, gatewaytest.TenantOptions{}, whole)
+	o.tenant.Hook(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/secrets") {
+			return false
+		}
+		w.Write([]byte(`[{"name":"Default secret","value":"a","expiresAt":4000000000000},{"name":"portero","value":"b","expiresAt":4000000000000}]`))
+		return true
+	})
+	o.mustApply(setup.Options{})
+	o.tenant.Hook(nil)
+	all, err := o.client().Secrets(t.Context(), o.app().ID)
+	if err != nil || len(all) != 2 {
+		t.Fatalf("got %d secrets, %v, want 2", len(all), err)
+	}
+	i := slices.IndexFunc(all, func(s management.Secret) bool { return s.Name == "portero-2" })
+	if i < 0 {
+		t.Fatal("there is no secret portero-2")
+	}
+	o.wantSecret(all[i].Value)
+}
+
 func TestErrorsOfTheManagementAPISayWhatToType(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ old, new, hint string }{
