@@ -101,7 +101,7 @@ var (
 	}, applicationMembers...)...)
 	createSecret = object(
 		member{"name", text(atLeast(1), atMost(256))},
-		member{"expiresAt", optional(nullable(number()))},
+		member{"expiresAt", optional(nullable(number(whole, atMostNumber(1<<53))))},
 	)
 	strs             = list(text())
 	putAccessControl = object(

@@ -33,7 +33,7 @@ var (
 	createResource = object(
 		member{"name", text(atLeast(1))},
 		member{"indicator", text(atLeast(1))},
-		member{"accessTokenTtl", optional(number())},
+		member{"accessTokenTtl", optional(number(whole, atMostNumber(1<<53)))},
 	)
 	createScope = object(
 		member{"name", text(atLeast(1), atMost(256))},

@@ -170,6 +170,8 @@ func TestRefusals(t *testing.T) {
 
 		{"resource that is there", "POST", "/api/resources", `{"name":"x","indicator":"https://default.logto.app/api"}`, 422, "resource.resource_identifier_in_use",
 			"The API identifier https://default.logto.app/api is already in use", ""},
+		{"resource whose tokens are good for part of a second", "POST", "/api/resources", `{"name":"x","indicator":"y","accessTokenTtl":1.5}`, 400, "guard.invalid_input", "", "ANY"},
+		{"resource whose tokens are good for ever", "POST", "/api/resources", `{"name":"x","indicator":"y","accessTokenTtl":1e300}`, 400, "guard.invalid_input", "", "ANY"},
 		{"scope of the Management API", "POST", "/api/resources/management-api/scopes", `{"name":"read"}`, 400, "resource.cannot_modify_management_api", "", ""},
 		{"scope of an unknown resource", "POST", "/api/resources/nope/scopes", `{"name":"read"}`, 404, "entity.not_exists_with_id", "", ""},
 		{"scope of two words", "POST", "/api/resources/management-api/scopes", `{"name":"read it"}`, 400, "scope.name_with_space", "The name of the scope cannot contain any spaces.", ""},
