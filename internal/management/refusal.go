@@ -130,10 +130,13 @@ func (e *RefusedError) explain() (reason, hint string) {
 		return e.explainMail()
 	case "connector.template_not_found":
 		return "there is no mail for this usage, and no Generic one", "add an entry with usage: Generic to mailgun.deliveries"
-	case "connector.not_found_with_connector_id":
-		return "this Logto has no such connector installed", "install Logto's Mailgun connector: run `npm run cli connector add @logto/connector-mailgun` in Logto's folder and restart it"
 	case "connector.not_found":
-		return "the tenant has no e-mail connector", "portero setup apply"
+		if e.Status == http.StatusNotImplemented {
+			return "the tenant has no e-mail connector", "portero setup apply"
+		}
+		return e.explainMissing()
+	case "connector.not_found_with_connector_id":
+		return e.explainMissing()
 
 	// The sign-in experience.
 	case "sign_in_experiences.enabled_connector_not_found":
@@ -155,6 +158,11 @@ func (e *RefusedError) explain() (reason, hint string) {
 		return "", "check logto.management, and what stands before Logto"
 	}
 	return "", "look for this code in Logto's log"
+}
+
+// explainMissing is explain for a connector that Logto could make if it knew it.
+func (e *RefusedError) explainMissing() (reason, hint string) {
+	return "this Logto has no such connector installed", "use Logto's official image, which has it, or run `npm run cli connector add --official` in Logto's folder and restart Logto"
 }
 
 // explainMail is explain for what the connector says of Mailgun.
