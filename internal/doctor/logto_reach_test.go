@@ -341,6 +341,7 @@ func TestUnreachable(t *testing.T) {
 		{&url.Error{Op: "Get", URL: "https://logto.example?" + foreignText, Err: context.DeadlineExceeded}, "no answer within 5s"},
 		{&url.Error{Op: "Get", URL: "https://logto.example?" + foreignText, Err: fmt.Errorf("remote error: tls: protocol version not supported")}, "no TLS that is new enough comes about"},
 		{&url.Error{Op: "Get", URL: "https://logto.example?" + foreignText, Err: fmt.Errorf("%s", foreignText)}, "the connection broke before an answer came"},
+		{&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.IncompatibleUsage, Detail: foreignText}}, "its certificate is not valid"},
 		{&tls.CertificateVerificationError{Err: fmt.Errorf("%s", foreignText)}, "its certificate is not valid"},
 	} {
 		if got, _ := unreachable(u, tt.err); got != tt.want {
