@@ -28,6 +28,7 @@ Begin with "portero demo", which needs no account, or with "portero config examp
 	root.AddCommand(
 		withSettings(serveCommand()),
 		demoCommand(),
+		withSettings(doctorCommand()),
 		withSettings(checkCommand()),
 		configCommand(),
 		withSettings(healthCommand()),

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"portero/internal/doctor"
+)
+
+func doctorCommand() *cobra.Command {
+	var asJSON, strict bool
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look at what surrounds the gateway and say what is wrong",
+		Long: `Look at what surrounds the gateway: Logto and its settings, and Mailgun.
+
+Nothing is changed, and no mail is sent. All checks run at once, for at most 20 seconds. One line each says ok, warning,
+failed or skipped; below it stands what was expected and what to type. The exit code is 1 when something failed, and
+with --strict 3 when there are warnings only.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(cmd)
+			if err != nil {
+				return err
+			}
+			findings := doctor.Run(cmd.Context(), doctor.Options{Config: cfg})
+			if err := printFindings(cmd.OutOrStdout(), findings, asJSON); err != nil {
+				return err
+			}
+			if code := doctorCode(count(findings), strict); code != 0 {
+				return exitCode(code)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print findings and summary as JSON")
+	c.Flags().BoolVar(&strict, "strict", false, "exit with 3 when there are warnings")
+	return c
+}
+
+// count says how many findings came out how. Every status is in it.
+func count(findings []doctor.Finding) map[doctor.Status]int {
+	n := map[doctor.Status]int{doctor.OK: 0, doctor.Warning: 0, doctor.Failed: 0, doctor.Skipped: 0}
+	for _, f := range findings {
+		n[f.Status]++
+	}
+	return n
+}
+
+// doctorCode is how the command ends. A check that could not be made is no failure.
+func doctorCode(n map[doctor.Status]int, strict bool) int {
+	switch {
+	case n[doctor.Failed] > 0:
+		return exitFailed
+	case strict && n[doctor.Warning] > 0:
+		return exitWork
+	}
+	return 0
+}
+
+// printFindings prints findings in their order, and how many there are of each kind.
+func printFindings(out io.Writer, findings []doctor.Finding, asJSON bool) error {
+	n := count(findings)
+	if asJSON {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(map[string]any{"findings": findings, "summary": n})
+	}
+	width := 0
+	for _, f := range findings {
+		width = max(width, len(f.Check))
+	}
+	var b strings.Builder
+	for _, f := range findings {
+		fmt.Fprintf(&b, "%-7s  %-*s  %s\n", f.Status, width, f.Check, plain(f.Seen))
+		if f.Expected != "" {
+			fmt.Fprintf(&b, "         expected: %s\n", plain(f.Expected))
+		}
+		if f.Remedy != "" {
+			fmt.Fprintf(&b, "         to do: %s\n", plain(f.Remedy))
+		}
+	}
+	fmt.Fprintf(&b, "\n%d ok, %d warnings, %d failed, %d skipped\n", n[doctor.OK], n[doctor.Warning], n[doctor.Failed], n[doctor.Skipped])
+	_, err := io.WriteString(out, b.String())
+	return err
+}
