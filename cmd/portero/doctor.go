@@ -16,7 +16,7 @@ func doctorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at what surrounds the gateway and say what is wrong",
-		Long: `Look at what surrounds the gateway: Logto and its settings, and Mailgun.
+		Long: `Look at what surrounds the gateway: its certificate and files of secrets, Logto and its settings, and Mailgun.
 
 Nothing is changed, and no mail is sent. All checks run at once, for at most 20 seconds. One line each says ok, warning,
 failed or skipped; below it stands what was expected and what to type. The exit code is 1 when something failed, and

@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) []Finding {
 	defer cancel()
 	checks, end := logtoChecks(o)
 	defer end()
-	return runAll(ctx, slices.Concat(checks, mailgunChecks(o)))
+	return runAll(ctx, slices.Concat(checks, mailgunChecks(o), localChecks(o)))
 }
 
 // runAll makes all checks at once. One that is still under way when ctx ends has no time left to say what it saw.

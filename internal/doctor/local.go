@@ -1,0 +1,92 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// certificateNotice is how long before its end a certificate is worth a warning.
+const certificateNotice = 14 * 24 * time.Hour
+
+// localChecks are the checks of files on this machine. They call nobody.
+func localChecks(o Options) []check {
+	return []check{
+		{"secret-files", func(context.Context) Finding { return checkSecretFiles(o) }},
+		{"certificate", func(context.Context) Finding { return checkCertificate(o) }},
+	}
+}
+
+// checkSecretFiles looks at who may read the files that hold secrets.
+func checkSecretFiles(o Options) Finding {
+	c := o.Config
+	var open, names []string
+	looked := 0
+	for _, f := range []struct{ key, name string }{
+		{"logto.app_secret_file", c.Logto.AppSecretFile},
+		{"logto.management.app_secret_file", c.Logto.Management.AppSecretFile},
+		{"mailgun.api_key_file", c.Mailgun.APIKeyFile},
+		{"session.secret_file", c.Session.SecretFile},
+		{"admin.token_file", c.Admin.TokenFile},
+		{"tls.key_file", c.TLS.KeyFile},
+	} {
+		if f.name == "" {
+			continue
+		}
+		info, err := os.Stat(f.name)
+		if err != nil {
+			return failed("files of secrets that can be read", "the file of "+f.key+" is not there or cannot be looked at", "run this as the gateway's user, or look at "+f.key)
+		}
+		looked++
+		if info.Mode().Perm()&0o044 != 0 {
+			open, names = append(open, f.key), append(names, f.name)
+		}
+	}
+	switch {
+	case len(open) > 0:
+		return warning("files of secrets that only their owner can read", "others can read the file of "+strings.Join(open, ", "), "chmod 600 "+strings.Join(names, " "))
+	case looked == 0:
+		return ok("the configuration names no files of secrets")
+	}
+	return ok("only their owner can read them (%d)", looked)
+}
+
+// checkCertificate looks at the public listener's certificate: that it fits its key, its time, and the hosts of external_url and routes.
+func checkCertificate(o Options) Finding {
+	c := o.Config
+	if !c.TLS.Enabled() {
+		return skipped("the public listener speaks plain HTTP", "")
+	}
+	const remedy = "put the right files into tls.cert_file and tls.key_file"
+	pair, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
+	if err != nil {
+		return failed("a certificate and its key", "tls.cert_file and tls.key_file cannot be read, or do not belong together", remedy)
+	}
+	leaf, now := pair.Leaf, o.Now()
+	end := leaf.NotAfter.UTC().Format(time.RFC3339)
+	switch {
+	case now.After(leaf.NotAfter):
+		return failed("a certificate that is valid", "it ended at "+end, "renew the certificate of tls.cert_file")
+	case now.Before(leaf.NotBefore):
+		return failed("a certificate that is valid", "it begins at "+leaf.NotBefore.UTC().Format(time.RFC3339), "look at this machine's clock, then at tls.cert_file")
+	}
+	hosts := []string{c.ExternalURL.Hostname()}
+	for _, r := range c.Routes {
+		hosts = append(hosts, r.Hosts...)
+	}
+	for _, host := range hosts {
+		if strings.HasPrefix(host, "*.") {
+			host = "portero-doctor" + host[1:]
+		}
+		if host != "" && leaf.VerifyHostname(host) != nil {
+			return failed("a certificate for every host of external_url and routes", fmt.Sprintf("it is not for %s", host), remedy)
+		}
+	}
+	if now.Add(certificateNotice).After(leaf.NotAfter) {
+		return warning("a certificate that is valid for 14 days more", "it ends at "+end, "renew the certificate of tls.cert_file")
+	}
+	return ok("valid until %s", end)
+}
