@@ -134,7 +134,10 @@ func (g guard) missed(t *testing.T) string {
 	}
 	for _, id := range g.Attacks {
 		family, _, _ := strings.Cut(id, "-")
-		out, err := run(tests, "-test.run", fmt.Sprintf("^TestCatalogue$/^%s$/^%s$", family, id), "-test.v", "-test.timeout", "4m")
+		out, err := run(tests, "-test.run", fmt.Sprintf("^TestCatalogue$/^%s$/^%s$", family, id), "-test.v", "-test.timeout", "3m")
+		if err != nil && strings.Contains(out, "panic: test timed out") && strings.Contains(out, "TestCatalogue/"+family+"/"+id) {
+			return id // it waits for what does not come without the guard
+		}
 		if !slices.Contains(regexp.MustCompile(`(?m)^\s*--- (?:PASS|FAIL): TestCatalogue/\w+/([A-Z0-9]+-\d+) `).FindStringSubmatch(out), id) {
 			t.Fatalf("%s has not run: %v\n%s", id, err, out)
 		}
