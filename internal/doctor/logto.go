@@ -35,9 +35,9 @@ type look struct {
 	direct asker  // as a browser asks
 	issuer string // that tokens have to have
 
-	discovered, discoveredDirectly, inside, keySet, signIn, redeemed once[answer]
-	other                                                            once[string]
-	unknown                                                          once[bool]
+	discovered, discoveredDirectly, keySet, signIn, redeemed once[answer]
+	other                                                    once[string]
+	unknown                                                  once[bool]
 }
 
 // newLook asks nothing yet.
