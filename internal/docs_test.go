@@ -54,7 +54,7 @@ func withSecrets(t *testing.T, text string) string {
 		}
 		return file
 	})
-	return strings.NewReplacer("your-tenant", "tenant", "your-app-id", "k2x9w4").Replace(text)
+	return strings.NewReplacer("your-tenant", "tenant", "your-app-id", "k2x9w4", "your-management-id", "m4k7q1", "your-management-secret", "Zq3vT8yN5wR1").Replace(text)
 }
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
@@ -71,7 +71,8 @@ func TestConfigurationsInTheTextsLoad(t *testing.T) {
 				} else { // a part: the rest is the least that a configuration needs
 					yaml += "external_url: https://portal.example.com\nsession: {store: memory}\nlogto: {endpoint: https://tenant.logto.app/, app_id: k2x9w4, app_secret: Zq3vT8yN5wR1}\n"
 				}
-				c, err := config.Load(config.Options{Path: filepath.Join(t.TempDir(), "portero.yaml"), Text: []byte(yaml)})
+				forSetup := strings.Contains(yaml, "management:") && !strings.Contains(yaml, "\n  app_id:") // which makes the application
+				c, err := config.Load(config.Options{Path: filepath.Join(t.TempDir(), "portero.yaml"), Text: []byte(yaml), Setup: forSetup})
 				if err != nil {
 					t.Fatalf("%v\n%s", err, yaml)
 				}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,10 +14,12 @@ import (
 
 func doctorCommand() *cobra.Command {
 	var asJSON, strict bool
+	var outside []string
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at what surrounds the gateway and say what is wrong",
-		Long: `Look at what surrounds the gateway: its certificate and files of secrets, Logto and its settings, and Mailgun.
+		Long: `Look at what surrounds the gateway: its session store, certificate and files of secrets, the gateway that runs and its
+address, the applications, Logto and its settings, and Mailgun.
 
 Nothing is changed, and no mail is sent. All checks run at once, for at most 20 seconds. One line each says ok, warning,
 failed or skipped; below it stands what was expected and what to type. The exit code is 1 when something failed, and
@@ -27,7 +30,15 @@ with --strict 3 when there are warnings only.`,
 			if err != nil {
 				return err
 			}
-			findings := doctor.Run(cmd.Context(), doctor.Options{Config: cfg})
+			o := doctor.Options{Config: cfg, Version: version()}
+			for _, text := range outside {
+				u, err := url.Parse(text)
+				if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+					return usage(fmt.Errorf("--outside %q: write http:// or https://, an address and a port", plain(text)))
+				}
+				o.Outside = append(o.Outside, u)
+			}
+			findings := doctor.Run(cmd.Context(), o)
 			if err := printFindings(cmd.OutOrStdout(), findings, asJSON); err != nil {
 				return err
 			}
@@ -38,6 +49,7 @@ with --strict 3 when there are warnings only.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print findings and summary as JSON")
+	c.Flags().StringArrayVar(&outside, "outside", nil, "`URL` at which an application must not be reached without the gateway; may be given more than once")
 	c.Flags().BoolVar(&strict, "strict", false, "exit with 3 when there are warnings")
 	return c
 }

@@ -5,7 +5,7 @@
 // which package config has checked.
 //
 // Invariants:
-//   - Nothing is changed anywhere, and no mail is sent.
+//   - Nothing is changed anywhere, and no mail is sent. Redis is asked as the gateway's readiness asks it.
 //   - No finding has a secret in it, nor text of somebody else's beyond what is reduced to a name, a word or a URL.
 //   - All checks together take at most Options.Timeout, and every one of them has a finding.
 //   - One cause is told once: what cannot be looked at because of it is skipped and says where to look.
@@ -66,6 +66,7 @@ func see(check string) Finding { return Finding{Status: Skipped, Seen: "see " + 
 type Options struct {
 	Config  *config.Config
 	Outside []*url.URL       // addresses at which the upstreams must not be reached
+	Version string           // of the command; "": it is not compared
 	Now     func() time.Time // nil: time.Now
 	Timeout time.Duration    // of all checks together; 0: 20 s
 }
@@ -74,6 +75,16 @@ type Options struct {
 type check struct {
 	name string
 	run  func(context.Context) Finding
+}
+
+// look makes the check. One that breaks off is a finding, and the others go on.
+func (c check) look(ctx context.Context) (f Finding) {
+	defer func() {
+		if recover() != nil { // its text could have anything in it
+			f = failed("", "the check broke off: a defect of this command", "tell those who make Portero")
+		}
+	}()
+	return c.run(ctx)
 }
 
 // Run makes all checks at once, and returns their findings in the order in which they are to be read.
@@ -86,9 +97,13 @@ func Run(ctx context.Context, o Options) []Finding {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	checks, end := logtoChecks(o)
-	defer end()
-	return runAll(ctx, slices.Concat(checks, mailgunChecks(o), localChecks(o)))
+	inFront, endFront := frontChecks(o)
+	defer endFront()
+	behind, endBehind := upstreamChecks(o)
+	defer endBehind()
+	ofLogto, endLogto := logtoChecks(o)
+	defer endLogto()
+	return runAll(ctx, slices.Concat(localChecks(o), inFront, behind, ofLogto, mailgunChecks(o)))
 }
 
 // runAll makes all checks at once. One that is still under way when ctx ends has no time left to say what it saw.
@@ -97,7 +112,7 @@ func runAll(ctx context.Context, checks []check) []Finding {
 	var group sync.WaitGroup
 	for i, c := range checks {
 		group.Go(func() {
-			f := c.run(ctx)
+			f := c.look(ctx)
 			if ctx.Err() != nil && f.Status != OK {
 				f = skipped("there was no time left for it", "run portero doctor again; something else here is slow")
 			}

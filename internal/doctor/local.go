@@ -3,21 +3,33 @@ package doctor
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
+
+	"portero/internal/config"
+	"portero/internal/gateway"
 )
 
 // certificateNotice is how long before its end a certificate is worth a warning.
 const certificateNotice = 14 * 24 * time.Hour
 
-// localChecks are the checks of files on this machine. They call nobody.
+// localChecks are the checks of what the gateway keeps: files on this machine, and the session store.
 func localChecks(o Options) []check {
 	return []check{
+		{"session-store", func(ctx context.Context) Finding { return checkStore(ctx, o.Config) }},
 		{"secret-files", func(context.Context) Finding { return checkSecretFiles(o) }},
 		{"certificate", func(context.Context) Finding { return checkCertificate(o) }},
 	}
+}
+
+// secretFile is a file that holds a secret.
+type secretFile struct {
+	key, name string
+	made      bool // by the gateway, so it may not be there
 }
 
 // checkSecretFiles looks at who may read the files that hold secrets.
@@ -25,18 +37,29 @@ func checkSecretFiles(o Options) Finding {
 	c := o.Config
 	var open, names []string
 	looked := 0
-	for _, f := range []struct{ key, name string }{
-		{"logto.app_secret_file", c.Logto.AppSecretFile},
-		{"logto.management.app_secret_file", c.Logto.Management.AppSecretFile},
-		{"mailgun.api_key_file", c.Mailgun.APIKeyFile},
-		{"session.secret_file", c.Session.SecretFile},
-		{"admin.token_file", c.Admin.TokenFile},
-		{"tls.key_file", c.TLS.KeyFile},
-	} {
+	files := []secretFile{
+		{"logto.app_secret_file", c.Logto.AppSecretFile, false},
+		{"logto.management.app_secret_file", c.Logto.Management.AppSecretFile, false},
+		{"mailgun.api_key_file", c.Mailgun.APIKeyFile, false},
+		{"session.secret_file", c.Session.SecretFile, false},
+		{"session.redis.url_file", c.Session.Redis.URLFile, false},
+		{"admin.token_file", c.Admin.TokenFile, false},
+		{"tls.key_file", c.TLS.KeyFile, false},
+	}
+	if c.Session.Store == config.StoreFile {
+		files = append(files, secretFile{"session.file", c.Session.File.Path, true}, secretFile{"the session secret", c.Session.File.Path + ".secret", true})
+	}
+	if token, err := gateway.TokenPath(c); err == nil && !c.Admin.Token.IsSet() {
+		files = append(files, secretFile{"the admin token", token, true})
+	}
+	for _, f := range files {
 		if f.name == "" {
 			continue
 		}
 		info, err := os.Stat(f.name)
+		if f.made && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return failed("files of secrets that can be read", "the file of "+f.key+" is not there or cannot be looked at", "run this as the gateway's user, or look at "+f.key)
 		}

@@ -62,9 +62,9 @@ func (a answer) text(name string) string {
 	return s
 }
 
-// asker sends requests to Logto.
+// asker sends requests, to Logto and to others.
 type asker struct {
-	client *http.Client // it follows no redirects (package outbound)
+	client *http.Client // it follows no redirects
 	now    func() time.Time
 }
 
@@ -107,7 +107,7 @@ func (k asker) do(ctx context.Context, req *http.Request) answer {
 		return a
 	}
 	defer resp.Body.Close()
-	a.status, a.date = resp.StatusCode, dateOf(resp.Header)
+	a.status, a.date, a.redirect = resp.StatusCode, dateOf(resp.Header), resp.StatusCode/100 == 3
 	a.page = strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
 	a.ours = strings.HasPrefix(resp.Header.Get("Proxy-Status"), "portero;")
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -172,7 +172,7 @@ func unreachable(u *url.URL, err error) (string, tlsProblem) {
 		return "its certificate has expired, or is not valid yet", tlsExpired
 	case untrusted:
 		return "its certificate is not valid", tlsBroken
-	case strings.HasPrefix(cause.Error(), "tls: first record does not look like"):
+	case strings.HasPrefix(cause.Error(), "tls: first record does not look like"), strings.HasSuffix(cause.Error(), "server gave HTTP response to HTTPS client"):
 		return "it does not speak TLS there", tlsNone
 	case strings.HasPrefix(cause.Error(), "tls: "), strings.HasPrefix(cause.Error(), "remote error: tls: "):
 		return "no TLS that is new enough comes about", tlsBroken

@@ -1,0 +1,169 @@
+package doctor
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"portero/internal/config"
+)
+
+// running is the gateway that runs with a configuration on this machine, and what stands in front of it.
+type running struct {
+	config  *config.Config
+	version string
+	asker   asker
+	ready   once[answer]
+}
+
+// frontChecks are the checks of the gateway itself and of its address. end lets go of connections.
+func frontChecks(o Options) (checks []check, end func()) {
+	r := &running{config: o.Config, version: o.Version, asker: asker{plainClient(), o.Now}}
+	return []check{
+		{"gateway", r.checkGateway},
+		{"configuration", r.checkLoaded},
+		{"external-url", r.checkExternalURL},
+		{"trusted-proxies", func(context.Context) Finding { return checkTrustedProxies(o.Config) }},
+	}, r.asker.client.CloseIdleConnections
+}
+
+// admin is the address of the admin listener on this machine.
+func (r *running) admin() string {
+	host, port, err := net.SplitHostPort(r.config.Admin.Listen)
+	if err != nil {
+		return ""
+	}
+	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// readiness is what the gateway says of itself; asked once.
+func (r *running) readiness(ctx context.Context) answer {
+	return r.ready.get(func() answer { return r.asker.get(ctx, r.admin()+"/readyz?verbose") })
+}
+
+// runs says whether a gateway is there that can be asked.
+func (r *running) runs(ctx context.Context) bool { return r.readiness(ctx).text("status") != "" }
+
+// checkGateway: it runs and is ready.
+func (r *running) checkGateway(ctx context.Context) Finding {
+	a := r.readiness(ctx)
+	at := r.config.Admin.Listen
+	switch state := a.text("status"); {
+	case a.status == 0:
+		return skipped("no gateway runs at "+at+": "+a.problem, "start it: portero serve")
+	case state == "":
+		return failed("the gateway at admin.listen", "something else answers at "+at, "change admin.listen, or stop what listens there")
+	case a.status == http.StatusServiceUnavailable:
+		return failed("a gateway that is ready", "it is not: "+unwell(a), "look at its log; portero doctor looks at what it depends on")
+	case state == "degraded":
+		return warning("a gateway that is well", "it serves people who are signed in, but: "+unwell(a), "look at its log; portero doctor looks at what it depends on")
+	}
+	return ok("it is ready")
+}
+
+// unwell names the parts that are not well.
+func unwell(a answer) string {
+	list, _ := a.object["checks"].([]any)
+	var names []string
+	for _, one := range list {
+		c, _ := one.(map[string]any)
+		name, _ := c["name"].(string)
+		if state, _ := c["state"].(string); state != "ok" && len(name) <= 80 && strings.IndexFunc(name, func(c rune) bool { return c < ' ' || c > '~' }) < 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// checkLoaded: what runs is this version, and has read the file as it is now.
+func (r *running) checkLoaded(ctx context.Context) Finding {
+	if !r.runs(ctx) {
+		return see("gateway")
+	}
+	version, loaded, err := r.metrics(ctx)
+	if err != nil {
+		return skipped("the gateway's metrics cannot be read", "")
+	}
+	if version != "" && r.version != "" && version != r.version {
+		return warning("one version", fmt.Sprintf("the gateway is %.40q, this command is %.40q", version, r.version), "start the gateway anew")
+	}
+	if r.config.File == "" || loaded.IsZero() {
+		return ok("the gateway is this version")
+	}
+	info, err := os.Stat(r.config.File)
+	if err != nil {
+		return failed("the file of the configuration", "it cannot be looked at any more", "look at "+r.config.File)
+	}
+	if changed := info.ModTime(); changed.After(loaded.Add(time.Second)) {
+		return warning("a gateway that has read "+r.config.File, "the file was changed at "+changed.UTC().Format(time.RFC3339)+", and read at "+loaded.UTC().Format(time.RFC3339),
+			"have it read the file: kill -HUP, or systemctl reload portero")
+	}
+	return ok("the gateway is this version, and has read %s as it is", r.config.File)
+}
+
+// metrics reads version and time of the last configuration. What is not told is empty.
+func (r *running) metrics(ctx context.Context) (version string, loaded time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.admin()+"/metrics", nil)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	resp, err := r.asker.client.Do(req)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(io.LimitReader(resp.Body, maxAnswer))
+	for lines.Scan() {
+		line := lines.Text()
+		if rest, is := strings.CutPrefix(line, "portero_build_info{"); is {
+			for label := range strings.SplitSeq(rest, ",") {
+				if value, is := strings.CutPrefix(label, `version="`); is {
+					version, _, _ = strings.Cut(value, `"`)
+				}
+			}
+		}
+		if rest, is := strings.CutPrefix(line, "portero_config_last_reload_success_timestamp_seconds "); is {
+			if seconds, err := strconv.ParseFloat(rest, 64); err == nil {
+				loaded = time.UnixMilli(int64(seconds * 1000))
+			}
+		}
+	}
+	return version, loaded, lines.Err()
+}
+
+// checkExternalURL: people who type external_url reach the gateway.
+func (r *running) checkExternalURL(ctx context.Context) Finding {
+	if !r.runs(ctx) {
+		return see("gateway")
+	}
+	at := r.config.ExternalURL.Scheme + "://" + r.config.ExternalURL.Host
+	switch a := r.asker.get(ctx, at+oursAlone(r.config)); {
+	case a.problem != "":
+		return warning("the gateway at external_url", at+": "+a.problem, "correct external_url, the name's address, or the proxy in front; seen from this machine, which may be the reason")
+	case !a.ours:
+		return failed("the gateway at external_url", fmt.Sprintf("somebody else answers at %s, with %d", at, a.status), "let the proxy in front pass every path of that host to "+r.config.Listen+", or correct external_url")
+	}
+	return ok("%s reaches it", at)
+}
+
+// checkTrustedProxies: where somebody else ends TLS, that is a proxy which is believed.
+func checkTrustedProxies(c *config.Config) Finding {
+	if c.ExternalURL.Scheme == "https" && !c.TLS.Enabled() && len(c.TrustedProxies) == 0 {
+		return warning("the proxy that ends TLS in trusted_proxies", "external_url is https, the listener is plain, and nobody is trusted: everybody seems to come from the proxy's address",
+			"write the proxy's address: trusted_proxies: [127.0.0.1/32]; or set tls.cert_file and tls.key_file")
+	}
+	return ok("they fit external_url and the listener")
+}
