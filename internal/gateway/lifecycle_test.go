@@ -21,7 +21,10 @@ import (
 )
 
 // No goroutine outlives the gateways, issuers and applications of these tests.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A pool of go-redis whose server is gone notices within a second, asleep, that it was closed.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // OP-08: readiness goes first; until shutdown.delay is over requests are taken; what is under way ends by itself; what
 // would not is told so and closed.
