@@ -1,8 +1,10 @@
 package internal_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"image/png"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +16,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"portero/internal/config"
+	"portero/internal/gatewaytest"
+	"portero/internal/setup"
 )
 
 // What people copy out of the texts works.
@@ -44,15 +48,19 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// withSecrets puts real files and names where an example has those of a container or a gap to fill in.
+// secretFile is the name of a file with a secret: in a container, or beside the configuration.
+var secretFile = regexp.MustCompile(`(/run/secrets/|(?:secret|api_key)_file: )([a-z_-]+)\b`)
+
+// withSecrets puts real files and names where an example has those of an operator or a gap to fill in.
 func withSecrets(t *testing.T, text string) string {
 	t.Helper()
-	text = regexp.MustCompile(`/run/secrets/[a-z_-]+`).ReplaceAllStringFunc(text, func(name string) string {
-		file := filepath.Join(t.TempDir(), filepath.Base(name))
+	text = secretFile.ReplaceAllStringFunc(text, func(found string) string {
+		m := secretFile.FindStringSubmatch(found)
+		file := filepath.Join(t.TempDir(), m[2])
 		if err := os.WriteFile(file, []byte("Zq3vT8yN5wR1kLm7xPd2sGh9bJc4fVa6\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return file
+		return strings.TrimPrefix(m[1], "/run/secrets/") + file
 	})
 	return strings.NewReplacer("your-tenant", "tenant", "your-app-id", "k2x9w4", "your-management-id", "m4k7q1", "your-management-secret", "Zq3vT8yN5wR1").Replace(text)
 }
@@ -190,6 +198,8 @@ var (
 	link   = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	header = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	metric = regexp.MustCompile(`\bportero_[a-z_]+\b`)
+	fence  = regexp.MustCompile("(?ms)^```.*?^```$")
+	image  = regexp.MustCompile(`!\[([^\]]*)\]\(([^)]*)\)`)
 )
 
 // A link within the project leads to a file, or to a heading, that is there.
@@ -199,7 +209,7 @@ func TestLinksInTheTextsLeadSomewhere(t *testing.T) {
 	all["README.md"] = read(t, "README.md")
 	anchors := func(name string) []string {
 		var out []string
-		for _, h := range header.FindAllStringSubmatch(read(t, name), -1) {
+		for _, h := range header.FindAllStringSubmatch(fence.ReplaceAllString(read(t, name), ""), -1) {
 			plain := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(h[1]), "")
 			out = append(out, strings.ReplaceAll(plain, " ", "-"))
 		}
@@ -222,6 +232,89 @@ func TestLinksInTheTextsLeadSomewhere(t *testing.T) {
 				t.Errorf("%s: the link %s leads to no heading", name, l[1])
 			}
 		}
+	}
+}
+
+// A picture is there, is small, and says in words what it shows; and none lies about that no text shows. That it shows what people see today
+// is for TestPictures of internal/demo.
+func TestPicturesOfTheTexts(t *testing.T) {
+	t.Parallel()
+	shown := map[string]bool{}
+	for name, text := range texts(t) {
+		if strings.Contains(text, "<img") {
+			t.Errorf("%s has an <img>; write ![what it shows](file)", name)
+		}
+		for _, i := range image.FindAllStringSubmatch(text, -1) {
+			words, file := i[1], filepath.Join(filepath.Dir(name), i[2])
+			if len(strings.Fields(words)) < 4 {
+				t.Errorf("%s: the picture %s says %q of itself; want what it shows, in a sentence", name, i[2], words)
+			}
+			picture, err := os.ReadFile(file)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if _, err := png.Decode(bytes.NewReader(picture)); err != nil || len(picture) > 60<<10 {
+				t.Errorf("%s: the picture %s is no PNG of at most 60 KB: %d bytes, %v", name, i[2], len(picture), err)
+			}
+			shown[file] = true
+		}
+	}
+	if len(shown) == 0 {
+		t.Error("no text has a picture")
+	}
+	err := filepath.WalkDir("../docs", func(file string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Ext(file) != ".md" && !shown[file] {
+			t.Errorf("no text shows %s", file)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The part of a plan in docs/logto.md is what its own file comes to at a tenant as Logto makes it.
+func TestPlanInTheText(t *testing.T) {
+	t.Parallel()
+	text := read(t, "../docs/logto.md")
+	k := gatewaytest.NewTenant(t, gatewaytest.TenantOptions{})
+	file := withSecrets(t, yamlBlock.FindStringSubmatch(text)[1])
+	file = regexp.MustCompile(`(?m)^    resource: .*\n`).ReplaceAllString(file, "") // as for a Logto of one's own
+	file = strings.NewReplacer("https://tenant.logto.app/", k.URL, "m4k7q1", k.ManagementID).Replace(file)
+	secret := regexp.MustCompile(`(?m)^    app_secret_file: (\S+)`).FindStringSubmatch(file)
+	if secret == nil {
+		t.Fatal("docs/logto.md names no file with the secret of the machine-to-machine application")
+	}
+	if err := os.WriteFile(secret[1], []byte(k.ManagementSecret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(config.Options{Path: filepath.Join(t.TempDir(), "portero.yaml"), Text: []byte(file), Setup: true})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, file)
+	}
+	client, err := setup.NewClient(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	desired := setup.NewDesired(c)
+	state, err := setup.Read(t.Context(), client, desired)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := setup.NewPlan(desired, state, setup.Options{}).String()
+	told := strings.Split(plan, "\n")
+	_, after, _ := strings.Cut(text, "\nLines begin with `+`")
+	shown := regexp.MustCompile(`(?m)^[+~-] .*$`).FindAllString(fence.FindString(after), -1)
+	if len(shown) == 0 {
+		t.Fatal("docs/logto.md shows no plan")
+	}
+	for _, line := range shown {
+		at := slices.Index(told, line)
+		if at < 0 {
+			t.Fatalf("docs/logto.md: %q is not in the plan, or not at this place:\n%s", line, plan)
+		}
+		told = told[at+1:]
 	}
 }
 

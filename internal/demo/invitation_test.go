@@ -19,16 +19,22 @@ import (
 // invite asks the gateway of a demonstration for the link of an invitation.
 func invite(t *testing.T, d *demo.Demo, address, page, expires string) string {
 	t.Helper()
+	return inviteAt(t, d.Addresses.Admin, d.AdminToken, address, page, expires)
+}
+
+// inviteAt asks an admin listener for the link of an invitation.
+func inviteAt(t *testing.T, admin, token, address, page, expires string) string {
+	t.Helper()
 	body, err := json.Marshal(map[string]string{"email": address, "to": page, "expires": expires})
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequest("POST", d.Addresses.Admin+"/api/invitations", bytes.NewReader(body))
+	req, err := http.NewRequest("POST", admin+"/api/invitations", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+d.AdminToken)
+	req.Header.Set("Authorization", "Bearer "+token)
 	r := gatewaytest.NewBrowser(t, nil).Do(req)
 	var made struct{ Link string }
 	if err := json.Unmarshal([]byte(r.Text), &made); err != nil || r.StatusCode != http.StatusCreated {

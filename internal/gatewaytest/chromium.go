@@ -377,6 +377,18 @@ func (b *Tab) Cookies(address string) map[string]string {
 	return out
 }
 
+// Picture is what the window shows, as PNG.
+func (b *Tab) Picture() []byte {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, chromiumStep)
+	defer cancel()
+	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.t.Fatalf("taking a picture: %v\n%s", err, b.where())
+	}
+	return picture
+}
+
 // Shot writes what the window shows to NAME.png in the folder of PORTERO_TEST_SHOTS, for people to look at.
 func (b *Tab) Shot(name string) {
 	b.t.Helper()
@@ -384,14 +396,8 @@ func (b *Tab) Shot(name string) {
 	if folder == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(b.ctx, chromiumStep)
-	defer cancel()
-	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		b.t.Fatalf("taking a picture of %s: %v", name, err)
-	}
 	file := filepath.Join(folder, name+".png")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, picture, 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, b.Picture(), 0o644)); err != nil {
 		b.t.Fatal(err)
 	}
 }
