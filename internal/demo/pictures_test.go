@@ -55,19 +55,24 @@ func (c *camera) take(tab *gatewaytest.Tab, name, lang string, width int64, unti
 	if until != "" {
 		end = fmt.Sprintf("document.querySelector(%q).getBoundingClientRect().top", until)
 	}
-	height := int64(320)
-	for range 3 { // some space depends on the height of the window
+	height, last := int64(320), int64(0)
+	for range 10 { // some space depends on the height of the window
+		if height == last {
+			break
+		}
 		tab.Resize(width, height)
-		height = gatewaytest.Eval[int64](tab, "Math.ceil("+end+")")
+		last, height = height, gatewaytest.Eval[int64](tab, "Math.ceil("+end+")")
 	}
-	tab.Resize(width, height)
+	if height != last {
+		c.t.Errorf("%s: the window never fits the page: %d, then %d high", name, last, height)
+	}
 	for _, wrong := range gatewaytest.Eval[[]string](tab, beside) {
 		c.t.Errorf("%s: %s", name, wrong)
 	}
 	picture := tab.Picture()
 	size, err := png.DecodeConfig(bytes.NewReader(picture))
-	if err != nil || int64(size.Width) != width || int64(size.Height) != height || len(picture) > pictureLimit {
-		c.t.Errorf("%s: %d by %d in %d bytes (%v), want %d by %d in at most %d bytes", name, size.Width, size.Height, len(picture), err, width, height, pictureLimit)
+	if err != nil || int64(size.Width) != width || int64(size.Height) != last || len(picture) > pictureLimit {
+		c.t.Errorf("%s: %d by %d in %d bytes (%v), want %d by %d in at most %d bytes", name, size.Width, size.Height, len(picture), err, width, last, pictureLimit)
 	}
 	c.taken = append(c.taken, name)
 	fmt.Fprintf(&c.texts, "== %s\n%s\n\n", name, text)
