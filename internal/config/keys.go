@@ -65,7 +65,7 @@ var entries = []entry{
 	{path: "logto.management.app_id"},
 	{path: "logto.management.app_secret", doc: "or app_secret_file"},
 	{path: "logto.management.app_secret_file"},
-	{path: "logto.management.resource", value: "https://default.logto.app/api"},
+	{path: "logto.management.resource", example: "https://tenant.logto.app/api", doc: "of the Management API; default: https://TENANT.logto.app/api at Logto Cloud, https://default.logto.app/api at a Logto of your own"},
 
 	{path: "mailgun", doc: "for `setup`, `invite` and `demo`; Logto's own field names in brackets"},
 	{path: "mailgun.endpoint", value: "https://api.mailgun.net", doc: "[endpoint] EU: https://api.eu.mailgun.net"},

@@ -85,3 +85,25 @@ func TestSetupNeedsTheManagementAPI(t *testing.T) {
 		})
 	}
 }
+
+// Logto Cloud names the Management API after the tenant, every other Logto by one name.
+func TestManagementResource(t *testing.T) {
+	t.Parallel()
+	for endpoint, want := range map[string]string{
+		"https://t.logto.app/":             "https://t.logto.app/api",
+		"https://T.LOGTO.app":              "https://t.logto.app/api",
+		"https://auth.example.com/":        "https://default.logto.app/api",
+		"https://logto.app/":               "https://default.logto.app/api",
+		"https://a.b.logto.app/":           "https://default.logto.app/api",
+		"https://t.logto.app.example.com/": "https://default.logto.app/api",
+		"https://tlogto.app/":              "https://default.logto.app/api",
+	} {
+		c, err := config.Load(config.Options{Path: "portero.yaml", Text: []byte(with("logto: {endpoint: " + endpoint + ", app_id: abc, app_secret: " + canary + management + "}")), WorkDir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Logto.Management.Resource; got != want {
+			t.Errorf("%s: got %s, want %s", endpoint, got, want)
+		}
+	}
+}

@@ -35,6 +35,9 @@ func (d *decoder) checkLogto(c *Config) {
 		d.checkResource(fmt.Sprintf("logto.resources[%d]", i), resource)
 	}
 	d.checkExtraParams(l.SignIn.ExtraParams)
+	if l.Management.Resource == "" {
+		l.Management.Resource = managementResource(l.Endpoint)
+	}
 	m := l.Management
 	d.checkResource("logto.management.resource", m.Resource)
 	switch secretOK := d.ok("logto.management.app_secret") && d.ok("logto.management.app_secret_file"); {
@@ -47,6 +50,18 @@ func (d *decoder) checkLogto(c *Config) {
 	case m.AppID != "" && !m.AppSecret.IsSet():
 		d.missing("logto.management.app_secret", "the App secret of the machine-to-machine application, or app_secret_file")
 	}
+}
+
+// managementResource is the identifier that the Management API has where nobody changed it: one for every Logto of one's own,
+// the tenant's in Logto Cloud.
+func managementResource(endpoint *url.URL) string {
+	if endpoint != nil {
+		tenant, cloud := strings.CutSuffix(endpoint.Hostname(), ".logto.app")
+		if cloud && tenant != "" && !strings.Contains(tenant, ".") {
+			return "https://" + tenant + ".logto.app/api"
+		}
+	}
+	return "https://default.logto.app/api"
 }
 
 // checkResource checks an API identifier (RFC 8707 section 2).
