@@ -1,21 +1,29 @@
-// Package access decides which signed-in person may come in: rules over the verified identity and the network the
-// request came from.
+// Package access decides which signed-in person may come in: rules over the verified identity, the request and the network
+// that it came from.
 //
 // It owns the matching of rules and the validation of what they name. It does not own which route asks (package
-// route), what a denied person sees, or who is signed in.
+// route), what a denied person sees, who is signed in, or the language of expressions (package expression).
 //
 // Invariants: the zero Policy denies everybody, and so does every policy for nobody. An entry that says nothing is
-// refused, so no rule allows by being empty. Addresses and domains are compared in ASCII lower case on the one @ an
-// address may have; everything else is compared byte for byte.
+// refused, so no rule allows by being empty. A rule that cannot be evaluated does not hold. Addresses and domains are compared
+// in ASCII lower case on the one @ an address may have; everything else is compared byte for byte.
 package access
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
+	"portero/internal/expression"
 	"portero/internal/identity"
 )
+
+// maxEntries is how many entries a list of a claim may have that a rule looks at.
+const maxEntries = expression.MaxList
 
 // Claim is held by a person one of whose values of the claim is among Values.
 type Claim struct {
@@ -24,14 +32,28 @@ type Claim struct {
 }
 
 // Rule is one entry of `allow`. Its fields must all hold; of a field's list, one value is enough. A field left empty
-// asks for nothing, but one field at least is filled.
+// asks for nothing, but one field beside Methods is filled.
 type Rule struct {
-	Emails        []string       // whole addresses
-	EmailDomains  []string       // exact domains, without subdomains; "*": any address that counts
-	Roles         []string       // exact
-	Organizations []string       // exact identifiers
-	Claims        []Claim        // all of them
-	Networks      []netip.Prefix // of the client's address
+	Emails            []string       // whole addresses
+	EmailDomains      []string       // exact domains, without subdomains; "*": any address that counts
+	Roles             []string       // exact
+	Organizations     []string       // exact identifiers
+	OrganizationRoles []string       // exact: ORGANIZATION:ROLE
+	Claims            []Claim        // all of them
+	Networks          []netip.Prefix // of the client's address
+	Methods           []string       // for which the rule counts; HEAD counts as GET
+	Expression        string         // CEL, as package expression has it
+}
+
+// Request is what rules look at beside the person. The zero value is a request of which nothing is known.
+type Request struct {
+	Method, Scheme, Host, Path string
+	Client                     netip.Addr // invalid: in no network
+
+	SessionID  string
+	SignedInAt time.Time // when the session began
+	AuthTime   time.Time // when the provider saw the person; zero: unknown
+	Now        time.Time
 }
 
 // Policy is a list of rules of which any suffices. The zero value denies everybody.
@@ -44,14 +66,22 @@ type Verdict struct {
 	Allowed     bool
 	Rule        int  // index of the rule that allowed; -1: none
 	NetworkOnly bool // denied, but the same person would be allowed from another network
+
+	// Broken is the index of the first rule that could not be evaluated, and Trouble says why; -1: none, or a rule before allowed.
+	Broken  int
+	Trouble expression.Kind
 }
 
 // rule is a Rule ready to be matched: sets for lists, nil for a field that asks for nothing.
 type rule struct {
-	emails, domains, roles, organizations set
-	anyDomain                             bool
-	claims                                []claim
-	networks                              []netip.Prefix
+	name                              string // allow[0]
+	methods                           set
+	emails, domains                   set
+	anyDomain                         bool
+	roles, organizations, memberships set
+	claims                            []claim
+	expression                        *expression.Program
+	networks                          []netip.Prefix
 }
 
 type claim struct {
@@ -61,15 +91,6 @@ type claim struct {
 
 type set map[string]struct{}
 
-func (s set) hasAny(values []string) bool {
-	for _, v := range values {
-		if _, ok := s[v]; ok {
-			return true
-		}
-	}
-	return false
-}
-
 // NewPolicy checks the rules and makes them ready. The error names the key below `allow`.
 func NewPolicy(rules []Rule) (Policy, error) {
 	p := Policy{rules: make([]rule, 0, len(rules))}
@@ -78,13 +99,17 @@ func NewPolicy(rules []Rule) (Policy, error) {
 		if err != nil {
 			return Policy{}, fmt.Errorf("allow[%d]%w", i, err)
 		}
+		ready.name = fmt.Sprintf("allow[%d]", i)
 		p.rules = append(p.rules, ready)
 	}
 	return p, nil
 }
 
 func newRule(r Rule) (ready rule, err error) {
-	if len(r.Emails)+len(r.EmailDomains)+len(r.Roles)+len(r.Organizations)+len(r.Claims)+len(r.Networks) == 0 {
+	if len(r.Emails)+len(r.EmailDomains)+len(r.Roles)+len(r.Organizations)+len(r.OrganizationRoles)+len(r.Claims)+len(r.Networks) == 0 && r.Expression == "" {
+		if len(r.Methods) > 0 {
+			return rule{}, errors.New(".methods: says how, and nothing says who; write who is meant, or email_domains: [\"*\"] for everybody")
+		}
 		return rule{}, fmt.Errorf(": the entry is empty; write who is meant, or email_domains: [\"*\"] for everybody")
 	}
 	if ready.emails, err = newSet("emails", r.Emails, checkEmail); err != nil {
@@ -99,6 +124,20 @@ func newRule(r Rule) (ready rule, err error) {
 	}
 	if ready.organizations, err = newSet("organizations", r.Organizations, checkText); err != nil {
 		return rule{}, err
+	}
+	if ready.memberships, err = newSet("organization_roles", r.OrganizationRoles, checkMembership); err != nil {
+		return rule{}, err
+	}
+	if ready.methods, err = newSet("methods", r.Methods, checkMethod); err != nil {
+		return rule{}, err
+	}
+	if slices.Contains(r.Methods, "HEAD") && !slices.Contains(r.Methods, "GET") {
+		return rule{}, errors.New(".methods: has HEAD without GET; HEAD counts as GET, write GET")
+	}
+	if r.Expression != "" {
+		if ready.expression, err = expression.Compile(r.Expression); err != nil {
+			return rule{}, fmt.Errorf(".expression: %w", err)
+		}
 	}
 	for i, c := range r.Claims {
 		switch {
@@ -149,6 +188,21 @@ func checkText(s string) (string, error) {
 	return s, nil
 }
 
+// checkMembership takes what Logto's claim organization_roles has: ORGANIZATION:ROLE.
+func checkMembership(s string) (string, error) {
+	if organization, role, ok := strings.Cut(s, ":"); !ok || organization == "" || role == "" {
+		return "", fmt.Errorf("%q is no role in an organization; write one like org-id:admin", s)
+	}
+	return s, nil
+}
+
+func checkMethod(s string) (string, error) {
+	if s == "" || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
+		return "", fmt.Errorf("%q is no method; write one like GET", s)
+	}
+	return s, nil
+}
+
 func checkEmail(s string) (string, error) {
 	if email := identity.NormalEmail(s); email != "" {
 		return email, nil
@@ -184,72 +238,31 @@ func unmapPrefix(p netip.Prefix) (netip.Prefix, bool) {
 // Len is the number of rules.
 func (p Policy) Len() int { return len(p.rules) }
 
-// Evaluate says whether somebody may come in from the address client. Nobody (nil, or an identity without subject)
-// is denied. An invalid client address is in no network.
-func (p Policy) Evaluate(id *identity.Identity, client netip.Addr) Verdict {
-	denied := Verdict{Rule: -1}
+// Name is what logs call a rule: allow[0]. "" for -1.
+func (p Policy) Name(i int) string {
+	if i < 0 || i >= len(p.rules) {
+		return ""
+	}
+	return p.rules[i].name
+}
+
+// Evaluate says whether somebody may come in with a request. Nobody (nil, or an identity without subject) is denied.
+func (p Policy) Evaluate(ctx context.Context, id *identity.Identity, r *Request) Verdict {
+	verdict := Verdict{Rule: -1, Broken: -1}
 	if id == nil || id.Subject == "" {
-		return denied
+		return verdict
 	}
-	client = client.Unmap().WithZone("")
-	email := identity.NormalEmail(id.Email)
+	q := newQuestion(ctx, id, r)
+	defer q.close()
 	for i := range p.rules {
-		r := &p.rules[i]
-		if !r.matchesPerson(id, email) {
-			continue
-		}
-		if r.matchesNetwork(client) {
-			return Verdict{Allowed: true, Rule: i}
-		}
-		denied.NetworkOnly = true
-	}
-	return denied
-}
-
-// matchesPerson compares every field but the networks.
-func (r *rule) matchesPerson(id *identity.Identity, email string) bool {
-	if r.emails != nil {
-		if _, ok := r.emails[email]; !ok || email == "" {
-			return false
+		switch miss := p.rules[i].check(&q); {
+		case miss.field == "":
+			return Verdict{Allowed: true, Rule: i, Broken: -1}
+		case miss.trouble != "" && verdict.Broken < 0:
+			verdict.Broken, verdict.Trouble = i, miss.trouble
+		case miss.field == fieldNetworks:
+			verdict.NetworkOnly = true
 		}
 	}
-	if r.domains != nil && !r.matchesDomain(email) {
-		return false
-	}
-	if r.roles != nil && !r.roles.hasAny(id.Roles) {
-		return false
-	}
-	if r.organizations != nil && !r.organizations.hasAny(id.Organizations) {
-		return false
-	}
-	for _, c := range r.claims {
-		if !c.values.hasAny(id.List(c.name)) {
-			return false
-		}
-	}
-	return true
-}
-
-// matchesDomain compares the part after the last @; email has exactly one, or is "".
-func (r *rule) matchesDomain(email string) bool {
-	if email == "" {
-		return false
-	}
-	if r.anyDomain {
-		return true
-	}
-	_, ok := r.domains[email[strings.LastIndexByte(email, '@')+1:]]
-	return ok
-}
-
-func (r *rule) matchesNetwork(client netip.Addr) bool {
-	if r.networks == nil {
-		return true
-	}
-	for _, network := range r.networks {
-		if network.Contains(client) {
-			return true
-		}
-	}
-	return false
+	return verdict
 }

@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"context"
 	"net/netip"
 	"strings"
 	"testing"
@@ -103,7 +104,7 @@ func TestEvaluate(t *testing.T) {
 			if test.client != "" {
 				client = netip.MustParseAddr(test.client)
 			}
-			if got := p.Evaluate(person(t, test.claims), client); got != test.want {
+			if got := ask(p, person(t, test.claims), client); got != test.want {
 				t.Errorf("Evaluate(%s from %s) = %+v, want %+v", test.claims, test.client, got, test.want)
 			}
 		})
@@ -120,16 +121,16 @@ func TestEvaluateForgedAddresses(t *testing.T) {
 	for _, email := range []string{"", "@", "@corp.com", "corp.com", "a@evil@corp.com", "ann@corp.com@evil.com", `"ann@corp.com"@evil.com`,
 		"ann@corp.com\n", "ann@corp.com ", " ann@corp.com", "ann@corp.com\x00", "ann@corp.com\u00a0", "ann@\u00a0corp.com", "ann@corp.com.",
 		"ann@.corp.com", "ann@corp.com,", "ann@corp.co\u212a"} {
-		got := p.Evaluate(&identity.Identity{Subject: "u1", Email: email}, netip.Addr{})
+		got := ask(p, &identity.Identity{Subject: "u1", Email: email}, netip.Addr{})
 		if got != no {
 			t.Errorf("Evaluate(address %q) = %+v, want %+v", email, got, no)
 		}
 	}
-	if got := p.Evaluate(&identity.Identity{Email: "ann@corp.com"}, netip.Addr{}); got != no {
+	if got := ask(p, &identity.Identity{Email: "ann@corp.com"}, netip.Addr{}); got != no {
 		t.Errorf("Evaluate without subject = %+v, want %+v", got, no)
 	}
 	var zero access.Policy
-	if got := zero.Evaluate(&identity.Identity{Subject: "u1", Email: "ann@corp.com"}, netip.Addr{}); got != no {
+	if got := ask(zero, &identity.Identity{Subject: "u1", Email: "ann@corp.com"}, netip.Addr{}); got != no {
 		t.Errorf("the zero policy: %+v, want %+v", got, no)
 	}
 }
@@ -189,8 +190,8 @@ func FuzzEmailDomain(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		made := p.Evaluate(&id, netip.Addr{}).Allowed
-		raw := p.Evaluate(&identity.Identity{Subject: "u1", Email: email}, netip.Addr{}).Allowed
+		made := ask(p, &id, netip.Addr{}).Allowed
+		raw := ask(p, &identity.Identity{Subject: "u1", Email: email}, netip.Addr{}).Allowed
 		if made != raw {
 			t.Errorf("address %q: %t by way of identity.New, %t by hand", email, made, raw)
 		}
@@ -214,18 +215,23 @@ func BenchmarkEvaluate(b *testing.B) {
 	client := netip.MustParseAddr("10.1.2.3")
 	b.ReportAllocs()
 	for b.Loop() {
-		if !p.Evaluate(id, client).Allowed {
+		if !ask(p, id, client).Allowed {
 			b.Fatal("denied")
 		}
 	}
 }
 
 var (
-	no      = access.Verdict{Rule: -1}
-	netOnly = access.Verdict{Rule: -1, NetworkOnly: true}
+	no      = access.Verdict{Rule: -1, Broken: -1}
+	netOnly = access.Verdict{Rule: -1, Broken: -1, NetworkOnly: true}
 )
 
-func yes(rule int) access.Verdict { return access.Verdict{Allowed: true, Rule: rule} }
+func yes(rule int) access.Verdict { return access.Verdict{Allowed: true, Rule: rule, Broken: -1} }
+
+// ask asks about a request of which the client's address is known.
+func ask(p access.Policy, id *identity.Identity, client netip.Addr) access.Verdict {
+	return p.Evaluate(context.Background(), id, &access.Request{Client: client})
+}
 
 func person(t testing.TB, claims string) *identity.Identity {
 	t.Helper()

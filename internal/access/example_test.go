@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"net/netip"
@@ -21,13 +22,17 @@ func ExamplePolicy_Evaluate() {
 	root := &identity.Identity{Subject: "u2", Roles: []string{"admin"}}
 	office, home := netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("203.0.113.9")
 
-	fmt.Printf("%+v\n", policy.Evaluate(ann, office))
-	fmt.Printf("%+v\n", policy.Evaluate(ann, home))
-	fmt.Printf("%+v\n", policy.Evaluate(root, home))
-	fmt.Printf("%+v\n", policy.Evaluate(nil, office))
+	ask := func(who *identity.Identity, client netip.Addr) {
+		v := policy.Evaluate(context.Background(), who, &access.Request{Client: client})
+		fmt.Println(v.Allowed, policy.Name(v.Rule), v.NetworkOnly)
+	}
+	ask(ann, office)
+	ask(ann, home)
+	ask(root, home)
+	ask(nil, office)
 	// Output:
-	// {Allowed:true Rule:0 NetworkOnly:false}
-	// {Allowed:false Rule:-1 NetworkOnly:true}
-	// {Allowed:true Rule:1 NetworkOnly:false}
-	// {Allowed:false Rule:-1 NetworkOnly:false}
+	// true allow[0] false
+	// false  true
+	// true allow[1] false
+	// false  false
 }

@@ -39,10 +39,12 @@ type Event struct {
 	Action  string // decision, sign-in, sign-out, refresh, session-ended, attempt, reload …
 	Outcome string // allow, sign-in, deny, ok, failed …
 	Reason  string
-	Route   string
-	Rule    string
-	Subject string
-	Email   string
+	// WouldDeny is the reason for which somebody would have been denied who was let in.
+	WouldDeny string
+	Route     string
+	Rule      string
+	Subject   string
+	Email     string
 	// SessionID is the prefix of the session's hash, never the session token.
 	SessionID string
 	Client    string
@@ -59,6 +61,7 @@ func (e *Event) fields(yield func(key, value string)) {
 	yield("action", e.Action)
 	yield("outcome", e.Outcome)
 	yield("reason", e.Reason)
+	yield("would_deny", e.WouldDeny)
 	yield("route", e.Route)
 	yield("rule", e.Rule)
 	yield("subject", e.Subject)

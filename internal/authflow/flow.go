@@ -48,7 +48,10 @@ type Flow struct {
 	Title func(host, path string) string
 	// Support is the support contact of that application, nil for the general one.
 	Support func(host, path string) *page.Support
-	Now     func() time.Time // nil: time.Now
+	// StepUpAge is how old a sign-in may be for the page at a path of a host; 0: any age. nil: any age everywhere.
+	StepUpAge func(host, path string) time.Duration
+
+	Now func() time.Time // nil: time.Now
 }
 
 // defaultMaxAge is sent where nothing smaller applies, so that auth_time is always there.
@@ -61,11 +64,23 @@ func (f *Flow) now() time.Time {
 	return time.Now()
 }
 
-func (f *Flow) maxAge() time.Duration {
-	if f.MaxAge > 0 {
-		return f.MaxAge
+// maxAge is the max_age of an authorization request for a page.
+func (f *Flow) maxAge(host string, ret ReturnPath) time.Duration {
+	most := f.MaxAge
+	if most <= 0 {
+		most = defaultMaxAge
 	}
-	return defaultMaxAge
+	if age := f.stepUpAge(host, ret); age > 0 {
+		most = min(most, age)
+	}
+	return most
+}
+
+func (f *Flow) stepUpAge(host string, ret ReturnPath) time.Duration {
+	if f.StepUpAge == nil {
+		return 0
+	}
+	return f.StepUpAge(host, ret.Path())
 }
 
 // hostOf is the host that r was sent to.

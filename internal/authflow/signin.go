@@ -137,7 +137,7 @@ func (f *Flow) begin(w http.ResponseWriter, r *http.Request, b begin) error {
 		FirstScreen: f.FirstScreen,
 		Identifiers: f.Identifiers,
 		Scopes:      f.Scopes,
-		MaxAge:      f.maxAge(),
+		MaxAge:      f.maxAge(host, b.ret),
 		Extra:       f.ExtraParams,
 	}
 	if b.guest != nil {

@@ -95,8 +95,17 @@ func (d *decoder) deriveScopes(c *Config) {
 			if len(rule.Organizations) > 0 {
 				use("organizations")
 			}
+			if len(rule.OrganizationRoles) > 0 {
+				use("organization_roles")
+			}
 			for _, claim := range rule.Claims {
 				use(claim.Name)
+			}
+			if p := d.expressions[rule.Expression]; p != nil {
+				claims, _ := p.Claims()
+				for _, claim := range claims {
+					use(claim)
+				}
 			}
 		}
 	}

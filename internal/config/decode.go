@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"portero/internal/expression"
 )
 
 // setting is a value as it was written, and where.
@@ -47,21 +49,22 @@ func mustParse(value string) *yaml.Node {
 
 // decoder turns settings into a Config and collects what is wrong.
 type decoder struct {
-	root       *key
-	only       []string
-	setup      bool                // Options.Setup
-	file       string              // name of the file in messages
-	dir        string              // what names of files are relative to
-	places     map[string]*setting // :: path of what was written, or of its first element … → where
-	bad        map[string]bool     // :: path of a value that was refused: nothing more is said about it
-	problems   []Problem
-	warnings   []Problem
-	unreadable bool // the file says nothing: what is missing cannot be told
+	root        *key
+	only        []string
+	setup       bool                // Options.Setup
+	file        string              // name of the file in messages
+	dir         string              // what names of files are relative to
+	places      map[string]*setting // :: path of what was written, or of its first element … → where
+	bad         map[string]bool     // :: path of a value that was refused: nothing more is said about it
+	problems    []Problem
+	warnings    []Problem
+	expressions map[string]*expression.Program // :: text → what it is, of those that can be used
+	unreadable  bool                           // the file says nothing: what is missing cannot be told
 }
 
 func newDecoder(o Options) *decoder {
 	return &decoder{root: describe(), only: o.Only, setup: o.Setup, file: o.Path, dir: filepath.Clean(o.WorkDir),
-		places: map[string]*setting{}, bad: map[string]bool{}}
+		places: map[string]*setting{}, bad: map[string]bool{}, expressions: map[string]*expression.Program{}}
 }
 
 // at reports a problem in a line of the file.

@@ -122,11 +122,13 @@ var entries = []entry{
 	{path: "allow[].email_domains", doc: `exact domains; "*" is everybody who can receive a code`},
 	{path: "allow[].roles"},
 	{path: "allow[].organizations", doc: "identifiers, as Logto's console shows them"},
+	{path: "allow[].organization_roles", doc: "ORGANIZATION:ROLE, as Logto's claim has them"},
 	{path: "allow[].claims", doc: "all of them must hold"},
 	{path: "allow[].claims[].name", doc: "a claim or a path: custom_data.department"},
 	{path: "allow[].claims[].values", doc: "any of them"},
 	{path: "allow[].networks", doc: "of the client's address"},
-	{path: "allow[].expression", later: true},
+	{path: "allow[].methods", doc: "the entry counts for these alone; HEAD counts as GET"},
+	{path: "allow[].expression", doc: "CEL over claims, request and session; see docs/access.md", free: true},
 	{path: "email_domains", doc: "short for `allow: [{email_domains: …}]` (environment: PORTERO_EMAIL_DOMAINS); excludes `allow`"},
 
 	{path: "identity", doc: "what upstreams are told; a route may override"},
@@ -159,7 +161,8 @@ var entries = []entry{
 	{path: "routes[].access", value: "signed-in", doc: "public | optional (everybody, and told who if signed in) | signed-in | deny",
 		words: []string{AccessPublic, AccessOptional, AccessSignedIn, AccessDeny}},
 	{path: "routes[].allow", doc: "any entry suffices; an entry's fields must all hold; only with signed-in", example: `
-- {emails: [a@example.com], email_domains: [example.com], roles: [admin], organizations: [], claims: [{name: custom_data.department, values: [it]}], networks: [10.0.0.0/8], expression: ""}`},
+- {emails: [a@example.com], email_domains: [example.com], roles: [admin], organizations: [], organization_roles: [], claims: [{name: custom_data.department, values: [it]}], networks: [10.0.0.0/8], methods: [], expression: ""}
+- {methods: [GET], expression: 'claims.email.endsWith("@example.com") && request.client_in("10.0.0.0/8")'}`},
 	{path: "routes[].paths", value: "strict", doc: "strict (400 for a path that applications read differently) | by-route (forwarded where every reading selects this route)", words: []string{PathsStrict, PathsByRoute}},
 	{path: "routes[].strip_prefix", value: "false"},
 	{path: "routes[].preserve_host", value: "true"},
@@ -172,9 +175,9 @@ var entries = []entry{
 	{path: "routes[].identity", doc: "what is said here replaces what `identity` says"},
 	{path: "routes[].identity.headers", doc: "here the application knows people by their address; an empty list tells nothing", example: `
 - {name: X-Forwarded-User, claim: email, encoding: strict, join: ","}`},
-	{path: "routes[].report_only", value: "false", later: true},
-	{path: "routes[].step_up", later: true},
-	{path: "routes[].step_up.max_age", value: "0s"},
+	{path: "routes[].report_only", value: "false", doc: "true: whom the rules deny is let in all the same, once signed in, and the log says would_deny"},
+	{path: "routes[].step_up"},
+	{path: "routes[].step_up.max_age", value: "0s", doc: "how old the sign-in may be, 1m or more; 0s: any age"},
 	{path: "routes[].access_token", later: true},
 	{path: "routes[].access_token.resource"},
 	{path: "routes[].access_token.organization"},

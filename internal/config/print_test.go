@@ -177,7 +177,7 @@ func TestTheExampleNamesEveryKey(t *testing.T) {
 					elements = append(elements, list.Content...)
 				}
 				if path == "" && name == "allow" {
-					about = "routes[].allow: emails email_domains roles organizations claims name values networks expression" // said there
+					about = "routes[].allow: emails email_domains roles organizations organization_roles claims name values networks methods expression" // said there
 				}
 				visit(inner.Elem(), elements, about, path+"."+name)
 			}

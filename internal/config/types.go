@@ -189,15 +189,18 @@ type Endpoints struct {
 	Prefix   string `key:"prefix"`
 }
 
-// Rule is one entry of `allow`: its fields must all hold, of a field's list any value is enough.
+// Rule is one entry of `allow`: its fields must all hold, of a field's list any value is enough. Package access has the same
+// fields, and says what they mean.
 type Rule struct {
-	Emails        []string       `key:"emails"`
-	EmailDomains  []string       `key:"email_domains"`
-	Roles         []string       `key:"roles"`
-	Organizations []string       `key:"organizations"`
-	Claims        []Claim        `key:"claims"`
-	Networks      []netip.Prefix `key:"networks"`
-	Expression    string         `key:"expression"`
+	Emails            []string       `key:"emails"`
+	EmailDomains      []string       `key:"email_domains"`
+	Roles             []string       `key:"roles"`
+	Organizations     []string       `key:"organizations"`
+	OrganizationRoles []string       `key:"organization_roles"`
+	Claims            []Claim        `key:"claims"`
+	Networks          []netip.Prefix `key:"networks"`
+	Methods           []string       `key:"methods"`
+	Expression        string         `key:"expression"`
 }
 
 // Claim is a condition on a claim.

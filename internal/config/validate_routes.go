@@ -7,8 +7,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"portero/internal/expression"
 )
 
 // checkAllow checks `allow` and writes out its short form.
@@ -30,14 +33,27 @@ func (d *decoder) checkAllow(c *Config) {
 func (d *decoder) checkRules(path string, rules []Rule) {
 	for i := range rules {
 		r, at := &rules[i], fmt.Sprintf("%s[%d]", path, i)
-		if d.ok(at) && len(r.Emails)+len(r.EmailDomains)+len(r.Roles)+len(r.Organizations)+len(r.Claims)+len(r.Networks) == 0 && !d.anyBadBelow(at) {
-			d.problem(at, "says nothing; write who is meant, or email_domains: [\"*\"] for everybody with an address")
+		if d.ok(at) && len(r.Emails)+len(r.EmailDomains)+len(r.Roles)+len(r.Organizations)+len(r.OrganizationRoles)+len(r.Claims)+len(r.Networks) == 0 && r.Expression == "" && !d.anyBadBelow(at) {
+			if len(r.Methods) > 0 {
+				d.problem(at+".methods", "says how, and nothing says who; write who is meant, or email_domains: [\"*\"] for everybody with an address")
+			} else {
+				d.problem(at, "says nothing; write who is meant, or email_domains: [\"*\"] for everybody with an address")
+			}
 		}
 		for j, email := range r.Emails {
 			d.checkEmail(fmt.Sprintf("%s.emails[%d]", at, j), &r.Emails[j], email)
 		}
 		for j, domain := range r.EmailDomains {
 			d.checkDomain(fmt.Sprintf("%s.email_domains[%d]", at, j), &r.EmailDomains[j], domain)
+		}
+		for j, membership := range r.OrganizationRoles {
+			if organization, role, ok := strings.Cut(membership, ":"); !ok || organization == "" || role == "" {
+				d.problem(fmt.Sprintf("%s.organization_roles[%d]", at, j), "%s is no role in an organization; write ORGANIZATION:ROLE, like org-id:admin", quote(membership))
+			}
+		}
+		d.checkMethods(at, r.Methods)
+		if r.Expression != "" {
+			d.checkExpression(at+".expression", r.Expression)
 		}
 		for j, claim := range r.Claims {
 			below := fmt.Sprintf("%s.claims[%d]", at, j)
@@ -54,6 +70,23 @@ func (d *decoder) checkRules(path string, rules []Rule) {
 			}
 			d.warnAboutClaim(below+".name", claim.Name)
 		}
+	}
+}
+
+// checkExpression checks an expression as it is checked again where rules are made, and the claims that it looks at.
+func (d *decoder) checkExpression(path, text string) {
+	p, err := expression.Compile(text)
+	if err != nil {
+		d.problem(path, "%s", err)
+		return
+	}
+	d.expressions[text] = p
+	claims, dynamic := p.Claims()
+	for _, claim := range claims {
+		d.warnAboutClaim(path, claim)
+	}
+	if dynamic {
+		d.warn(path, "looks at claims whose names are not known until somebody comes, so that Logto is not asked for them; name them, like claims.roles, or write their scopes into logto.scopes")
 	}
 }
 
@@ -118,7 +151,7 @@ func (d *decoder) checkRoutes(c *Config) {
 		r := &c.Routes[i]
 		d.checkHosts(c, path, r)
 		d.checkPath(c, path, r)
-		d.checkMethods(path, r)
+		d.checkMethods(path, r.Methods)
 		d.checkUpstreams(path, r, short)
 		d.checkAccess(c, path, r)
 		d.checkSupport(path+".support", r.Support)
@@ -208,8 +241,8 @@ var methods = strings.Fields(`GET HEAD POST PUT DELETE OPTIONS PATCH
 	VERSION-CONTROL REPORT CHECKOUT CHECKIN UNCHECKOUT MKWORKSPACE UPDATE LABEL MERGE BASELINE-CONTROL MKACTIVITY
 	SEARCH ACL`)
 
-func (d *decoder) checkMethods(path string, r *Route) {
-	for i, m := range r.Methods {
+func (d *decoder) checkMethods(path string, list []string) {
+	for i, m := range list {
 		at := fmt.Sprintf("%s.methods[%d]", path, i)
 		switch {
 		case slices.Contains(methods, m):
@@ -221,7 +254,7 @@ func (d *decoder) checkMethods(path string, r *Route) {
 			d.problem(at, "%s is no method that is forwarded; %s", quote(m), choice(m, methods[:7]))
 		}
 	}
-	if slices.Contains(r.Methods, "HEAD") && !slices.Contains(r.Methods, "GET") {
+	if slices.Contains(list, "HEAD") && !slices.Contains(list, "GET") {
 		d.problem(path+".methods", "has HEAD without GET; HEAD counts as GET, write GET")
 	}
 }
@@ -256,6 +289,7 @@ func (d *decoder) checkAccess(c *Config, path string, r *Route) {
 	if r.Access == AccessPublic && r.Path == "/" && r.Match == MatchPrefix && !c.IsInsecure(InsecurePublicRoot) {
 		d.problem(path+".access", "public on a prefix route / opens everything that no other route names; write signed-in, or public-root in `insecure`")
 	}
+	d.checkStrictness(path, r)
 	switch {
 	case r.Access != AccessSignedIn:
 		if len(r.Allow) > 0 {
@@ -274,6 +308,25 @@ func (d *decoder) checkAccess(c *Config, path string, r *Route) {
 			path = allow
 		}
 		d.problem(path, "is missing, so nobody could come in; write who may, like email_domains: [example.com] at the top level (\"*\" for everybody who can receive a code)")
+	}
+}
+
+// leastMaxAge leaves room for the clocks of Logto and of this machine to differ, and for signing in.
+const leastMaxAge = time.Minute
+
+// checkStrictness checks what makes rules looser or stricter than they are.
+func (d *decoder) checkStrictness(path string, r *Route) {
+	age := path + ".step_up.max_age"
+	switch {
+	case r.Access != AccessSignedIn:
+		if r.ReportOnly {
+			d.problem(path+".report_only", "is only for access: signed-in; remove it, or write access: signed-in")
+		}
+		if r.StepUp.MaxAge != 0 {
+			d.problem(age, "is only for access: signed-in; remove it, or write access: signed-in")
+		}
+	case r.StepUp.MaxAge != 0 && r.StepUp.MaxAge < leastMaxAge && d.ok(age):
+		d.problem(age, "%s is too short to sign in; write %s or more", quote(formatDuration(r.StepUp.MaxAge)), formatDuration(leastMaxAge))
 	}
 }
 

@@ -251,7 +251,7 @@ func admitEverybody(c *config.Config) []string {
 }
 
 func admitsEverybody(r config.Rule) bool {
-	return slices.Contains(r.EmailDomains, "*") && len(r.Emails)+len(r.Roles)+len(r.Organizations)+len(r.Claims)+len(r.Networks) == 0 && r.Expression == ""
+	return slices.Contains(r.EmailDomains, "*") && len(r.Emails)+len(r.Roles)+len(r.Organizations)+len(r.OrganizationRoles)+len(r.Claims)+len(r.Networks) == 0 && r.Expression == ""
 }
 
 // checkOfflineAccess: does Logto give refresh tokens at all?

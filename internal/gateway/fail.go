@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"portero/internal/access"
 	"portero/internal/authflow"
 	"portero/internal/forwarded"
+	"portero/internal/guard"
 	"portero/internal/page"
 	"portero/internal/route"
 	"portero/internal/session"
@@ -81,7 +81,7 @@ func leaveUnread(w http.ResponseWriter, r *http.Request) {
 // reportsTrouble reports whether a page has a support line; those that only ask for a sign-in, and the one for
 // strangers, have none.
 func reportsTrouble(id page.ID) bool {
-	return id != page.UnknownHost && id != page.Framed && id != page.SignInRequired
+	return id != page.UnknownHost && id != page.Framed && id != page.SignInRequired && id != page.StepUp
 }
 
 // answerFor is the table from errors to answers. What is not in it is an answer without detail: nothing is told that
@@ -215,17 +215,10 @@ func (g *generation) startOpen(r *http.Request, s *session.Session) bool {
 	if err != nil {
 		return false
 	}
-	switch rt.Access {
-	case route.Public, route.Optional:
-		return true
-	case route.SignedIn:
-		var verdict access.Verdict
-		if s != nil {
-			verdict = rt.Allow.Evaluate(&s.Identity, from.Client)
-		}
-		return verdict.Allowed
-	}
-	return false
+	asked := guard.Guard{Now: g.clock} // without audit: nobody has asked for the page yet
+	return asked.Decide(r.Context(), guard.Request{
+		Route: rt, Session: s, Client: from.Client, Method: http.MethodGet, Scheme: from.Scheme, Host: from.Host, Path: target.Path,
+	}).Outcome == guard.Allow
 }
 
 // upstreamTrouble is the answer when the application behind did not give one.

@@ -91,7 +91,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	gen.guard = &guard.Guard{Audit: g.audit}
+	gen.guard = &guard.Guard{Audit: g.audit, Now: g.opts.Now}
 	gen.flow = &authflow.Flow{
 		Provider: provider, Sessions: gen.sessions, Keys: keys, Pages: gen.pages, Refresh: g.refresher, Revoker: g.revoker,
 		Audit: g.audit, Metrics: g.metrics, Log: g.log,
@@ -102,6 +102,12 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		Title: func(host, path string) string { return gen.appOf(gen.routeOf(host, path)) },
 		Support: func(host, path string) *page.Support {
 			return gen.supportOf(gen.routeOf(host, path))
+		},
+		StepUpAge: func(host, path string) time.Duration {
+			if rt := gen.routeOf(host, path); rt != nil {
+				return rt.StepUp
+			}
+			return 0
 		},
 		Now: g.opts.Now,
 	}
@@ -162,7 +168,7 @@ func buildTable(cfg *config.Config) (*route.Table, error) {
 		}
 		rt := route.Route{
 			Name: r.Name, Title: r.Title, Hosts: r.Hosts, Path: r.Path, Exact: r.Match == config.MatchExact, Methods: r.Methods,
-			Allow: allow, StripPrefix: r.StripPrefix, Index: i,
+			Allow: allow, ReportOnly: r.ReportOnly, StepUp: r.StepUp.MaxAge, StripPrefix: r.StripPrefix, Index: i,
 		}
 		switch r.Access {
 		case config.AccessPublic:
@@ -183,7 +189,10 @@ func buildTable(cfg *config.Config) (*route.Table, error) {
 func rules(list []config.Rule) []access.Rule {
 	out := make([]access.Rule, 0, len(list))
 	for _, r := range list {
-		rule := access.Rule{Emails: r.Emails, EmailDomains: r.EmailDomains, Roles: r.Roles, Organizations: r.Organizations, Networks: r.Networks}
+		rule := access.Rule{
+			Emails: r.Emails, EmailDomains: r.EmailDomains, Roles: r.Roles, Organizations: r.Organizations, OrganizationRoles: r.OrganizationRoles,
+			Networks: r.Networks, Methods: r.Methods, Expression: r.Expression,
+		}
 		for _, c := range r.Claims {
 			rule.Claims = append(rule.Claims, access.Claim{Name: c.Name, Values: c.Values})
 		}

@@ -95,6 +95,9 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 		}
 		return err
 	case guard.SignIn:
+		if decision.Reason == guard.ReasonStepUp {
+			return g.flow.StepUp(r, g.returnPath(target), decision.MaxAge, found.Session.Identity.Email)
+		}
 		leaveUnread(w, r)
 		return g.flow.Challenge(w, r, g.returnPath(target))
 	}
@@ -105,10 +108,10 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 func (g *generation) decide(r *http.Request, rt *route.Route, target route.Target, from forwarded.Request, found session.Lookup, trouble error) guard.Decision {
 	d := g.guard.Decide(r.Context(), guard.Request{
 		Route: rt, Session: found.Session, Missing: found.Reason, Lookup: trouble, Client: from.Client,
-		Method: r.Method, Host: from.Host, Path: target.Path, RequestID: from.RequestID,
+		Method: r.Method, Scheme: from.Scheme, Host: from.Host, Path: target.Path, RequestID: from.RequestID,
 	})
 	x := telemetry.FromContext(r.Context())
-	x.Decision, x.Reason = d.Outcome.String(), string(d.Reason)
+	x.Decision, x.Reason, x.WouldDeny = d.Outcome.String(), string(d.Reason), d.WouldDenyWhy()
 	if s := found.Session; s != nil {
 		x.Subject, x.SessionID = s.Subject, s.ID
 	}

@@ -12,6 +12,7 @@
 // Invariants: nothing else says Allow. The zero Request, the zero Route, a nil Route and an unknown access value are
 // denied. On a route that asks who somebody is, not knowing whether a session is good denies, whatever else is known;
 // on an optional route it means nobody. An identity goes upstream only with Allow, and only where the route asks who.
+// Report-only lets in nobody who is not signed in, and a sign-in that is too old is asked for again whoever lets the person in.
 package guard
 
 import (
@@ -19,8 +20,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
+	"portero/internal/access"
 	"portero/internal/audit"
+	"portero/internal/expression"
 	"portero/internal/identity"
 	"portero/internal/route"
 	"portero/internal/session"
@@ -32,7 +36,7 @@ type Outcome uint8
 // The outcomes; String gives the words of logs, metrics and explain.
 const (
 	Deny   Outcome = iota
-	SignIn         // nobody is signed in who could be asked about
+	SignIn         // nobody is signed in who could be asked about, or not recently enough
 	Allow
 )
 
@@ -57,9 +61,12 @@ const (
 	ReasonAnonymous        Reason = "anonymous"         // allow: the route is optional and nobody is signed in, or nobody knows
 	ReasonSignedIn         Reason = "signed-in"         // allow: the route is optional and somebody is signed in
 	ReasonRule             Reason = "rule"              // allow: a rule lets this person in
+	ReasonReportOnly       Reason = "report-only"       // allow: Decision.WouldDeny says why the rules would not
 	ReasonNoSession        Reason = "no-session"        // sign-in: Decision.Missing says what became of the session
+	ReasonStepUp           Reason = "step-up"           // sign-in: a rule lets this person in, who has to sign in again
 	ReasonNoRule           Reason = "no-rule"           // deny: signed in, but no rule lets this person in
 	ReasonNetwork          Reason = "network"           // deny: a rule would let this person in from another network
+	ReasonRuleError        Reason = "rule-error"        // deny: no rule lets this person in, and Decision.Rule could not be evaluated
 	ReasonRouteDenied      Reason = "route-denied"      // deny: the route lets nobody in
 	ReasonNoRoute          Reason = "no-route"          // deny: there is no route
 	ReasonStoreUnavailable Reason = "store-unavailable" // deny: the session store could not be asked
@@ -74,8 +81,10 @@ type Request struct {
 	Lookup  error            // why nobody knows whether there is a session; nil: it is known
 	Client  netip.Addr       // for rules with networks; invalid: in none
 
-	// For the audit entry alone.
-	Method, Host, Path, RequestID string
+	// For rules and for the audit entry.
+	Method, Scheme, Host, Path string
+
+	RequestID string // for the audit entry alone
 }
 
 // Decision is the answer. The zero value denies.
@@ -83,27 +92,50 @@ type Decision struct {
 	Outcome     Outcome
 	Reason      Reason
 	Route       *route.Route
-	Rule        string             // the entry that allowed: "allow[0]"; "" none
+	Rule        string             // the entry that allowed, or that could not be evaluated: "allow[0]"; "" none
+	Trouble     expression.Kind    // why Rule could not be evaluated; "" it could
+	WouldDeny   Reason             // with ReasonReportOnly: why the rules would have denied
 	Identity    *identity.Identity // whom the upstream is told about; nil: nobody
 	Missing     session.Reason     // with ReasonNoSession: what became of the session
 	NetworkOnly bool               // denied, but the same person would be allowed from another network
+	MaxAge      time.Duration      // with ReasonStepUp: how old the sign-in may be
+}
+
+// Why is the reason with what is known beyond it, as the audit log has it: no-session:idle, rule-error:missing-member.
+func (d Decision) Why() string {
+	switch {
+	case d.Missing != session.Found && d.Missing != session.NoCookie:
+		return string(d.Reason) + ":" + string(d.Missing)
+	case d.Trouble != "" && d.Reason == ReasonRuleError:
+		return string(d.Reason) + ":" + string(d.Trouble)
+	}
+	return string(d.Reason)
+}
+
+// WouldDenyWhy is WouldDeny as Why has a reason; "" where nobody would have been denied.
+func (d Decision) WouldDenyWhy() string {
+	if d.WouldDeny == ReasonRuleError {
+		return string(d.WouldDeny) + ":" + string(d.Trouble)
+	}
+	return string(d.WouldDeny)
 }
 
 // Guard decides. The zero value decides and records nothing.
 type Guard struct {
-	Audit *audit.Log // nil: no audit
+	Audit *audit.Log       // nil: no audit
+	Now   func() time.Time // nil: time.Now
 }
 
 // Decide is the one function that can say Allow; it writes the audit entry before it returns.
 func (g *Guard) Decide(ctx context.Context, r Request) Decision {
-	d := decide(r)
+	d := g.decide(ctx, r)
 	if g.Audit != nil && (d.Outcome != Allow || d.Reason != ReasonPublic) {
 		g.Audit.Record(ctx, event(r, d))
 	}
 	return d
 }
 
-func decide(r Request) Decision {
+func (g *Guard) decide(ctx context.Context, r Request) Decision {
 	if r.Route == nil {
 		return Decision{Reason: ReasonNoRoute}
 	}
@@ -130,26 +162,61 @@ func decide(r Request) Decision {
 		case s == nil:
 			return Decision{Outcome: SignIn, Reason: ReasonNoSession, Route: r.Route, Missing: r.Missing}
 		}
-		verdict := r.Route.Allow.Evaluate(&s.Identity, r.Client)
-		switch {
-		case verdict.Allowed:
-			return Decision{Outcome: Allow, Reason: ReasonRule, Route: r.Route, Rule: fmt.Sprintf("allow[%d]", verdict.Rule), Identity: &s.Identity}
-		case verdict.NetworkOnly:
-			return Decision{Reason: ReasonNetwork, Route: r.Route, NetworkOnly: true}
-		}
-		return Decision{Reason: ReasonNoRule, Route: r.Route}
+		return g.signedIn(ctx, r, s)
 	}
 	return Decision{Reason: ReasonRouteDenied, Route: r.Route}
+}
+
+// clockSlack is how far ahead of ours the provider's clock may be.
+const clockSlack = 60 * time.Second
+
+// signedIn decides about somebody who is signed in: first the rules, then the age of the sign-in.
+func (g *Guard) signedIn(ctx context.Context, r Request, s *session.Session) Decision {
+	now := time.Now
+	if g.Now != nil {
+		now = g.Now
+	}
+	at := now()
+	verdict := r.Route.Allow.Evaluate(ctx, &s.Identity, &access.Request{
+		Method: r.Method, Scheme: r.Scheme, Host: r.Host, Path: r.Path, Client: r.Client,
+		SessionID: s.ID, SignedInAt: s.CreatedAt, AuthTime: s.AuthTime, Now: at,
+	})
+	d := Decision{Route: r.Route}
+	switch {
+	case verdict.Allowed:
+		d.Outcome, d.Reason, d.Rule = Allow, ReasonRule, r.Route.Allow.Name(verdict.Rule)
+	case verdict.NetworkOnly:
+		d.Reason, d.NetworkOnly = ReasonNetwork, true
+	case verdict.Broken >= 0:
+		d.Reason, d.Rule, d.Trouble = ReasonRuleError, r.Route.Allow.Name(verdict.Broken), verdict.Trouble
+	default:
+		d.Reason = ReasonNoRule
+	}
+	if d.Outcome != Allow && r.Route.ReportOnly {
+		d.Outcome, d.Reason, d.WouldDeny, d.NetworkOnly = Allow, ReasonReportOnly, d.Reason, false
+	}
+	if d.Outcome != Allow {
+		return d
+	}
+	if most := r.Route.StepUp; most != 0 && tooOld(s.AuthTime, at, most) {
+		d.Outcome, d.Reason, d.MaxAge = SignIn, ReasonStepUp, most
+		return d
+	}
+	d.Identity = &s.Identity
+	return d
+}
+
+// tooOld says whether a sign-in is older than it may be, or nobody can tell.
+func tooOld(signedIn, now time.Time, most time.Duration) bool {
+	age := now.Sub(signedIn)
+	return signedIn.IsZero() || age > most || age < -clockSlack
 }
 
 // event is the audit entry. It names the person of the session even where nobody was told about them.
 func event(r Request, d Decision) audit.Event {
 	e := audit.Event{
-		Action: "decision", Outcome: d.Outcome.String(), Reason: string(d.Reason), Rule: d.Rule,
+		Action: "decision", Outcome: d.Outcome.String(), Reason: d.Why(), WouldDeny: d.WouldDenyWhy(), Rule: d.Rule,
 		Method: r.Method, Host: r.Host, Path: r.Path, RequestID: r.RequestID,
-	}
-	if d.Missing != session.Found && d.Missing != session.NoCookie {
-		e.Reason += ":" + string(d.Missing)
 	}
 	if r.Route != nil {
 		e.Route = r.Route.Name

@@ -39,6 +39,8 @@ type Identity struct {
 	Roles         []string  // roles
 	Organizations []string  // organizations: identifiers
 	Claims        *ClaimSet // all of them, as received
+
+	OrganizationRoles []string // organization_roles: ORGANIZATION:ROLE
 }
 
 // New reads the identity from the claims of a verified ID token. The only error is a subject that is missing, empty,
@@ -58,6 +60,8 @@ func New(c Claims, o Options) (Identity, error) {
 		Roles:         c.List("roles"),
 		Organizations: c.List("organizations"),
 		Claims:        NewClaimSet(c),
+
+		OrganizationRoles: c.List("organization_roles"),
 	}
 	id.Name, _ = c["name"].(string)
 	id.Username, _ = c["username"].(string)
@@ -99,6 +103,8 @@ func (id *Identity) List(path string) []string {
 		return id.Roles
 	case "organizations":
 		return id.Organizations
+	case "organization_roles":
+		return id.OrganizationRoles
 	case "sub", "email", "name", "username":
 		if text := id.Text(path); text != "" {
 			return []string{text}
@@ -106,6 +112,40 @@ func (id *Identity) List(path string) []string {
 		return nil
 	}
 	return id.Claims.List(path)
+}
+
+// Any says whether an element of List(path) is among values, and how many there are; it makes no list.
+func (id *Identity) Any(path string, values map[string]struct{}) (found bool, entries int) {
+	switch path {
+	case "roles", "organizations", "organization_roles", "sub", "email", "name", "username":
+		list := id.List(path)
+		return anyOf(list, values), len(list)
+	}
+	v, _ := id.Claims.Lookup(path)
+	switch list := v.(type) {
+	case []any:
+		for _, element := range list {
+			s := text(element)
+			if _, ok := values[s]; ok && s != "" {
+				return true, len(list)
+			}
+		}
+		return false, len(list)
+	case []string:
+		return anyOf(list, values), len(list)
+	}
+	s := text(v)
+	_, ok := values[s]
+	return ok && s != "", 1
+}
+
+func anyOf(list []string, values map[string]struct{}) bool {
+	for _, s := range list {
+		if _, ok := values[s]; ok && s != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // NormalEmail is the one form in which addresses are kept and compared: ASCII lower case, exactly one @ with

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"portero/internal/access"
 )
@@ -69,6 +70,8 @@ type Route struct {
 	Methods     []string      // empty: all
 	Access      Access        // zero: deny
 	Allow       access.Policy // who may come in, with SignedIn; zero: nobody
+	ReportOnly  bool          // with SignedIn: whom the rules deny is let in, and the decision says so
+	StepUp      time.Duration // with SignedIn: how old the sign-in may be; 0: any age
 	Paths       Paths         // zero: strict
 	StripPrefix bool          // Path is taken off before forwarding
 	Index       int           // position in the configuration, for messages

@@ -20,6 +20,8 @@ type Exchange struct {
 	// Decision is the guard's word, or "endpoint" for an answer of our own; "" for
 	// none. Reason says why. Both come from fixed lists.
 	Decision, Reason string
+	// WouldDeny says why somebody would have been denied who was let in.
+	WouldDeny string
 	// Subject and SessionID say who asked: the session's public id, never its token.
 	Subject, SessionID string
 	// Upstream is the host and port that answered.

@@ -143,7 +143,7 @@ func (t *Recorder) access(log *slog.Logger, q *request, method, host, target, pe
 		slog.String("client", client),
 	)
 	for _, a := range [...]struct{ key, value string }{
-		{"route", x.Route}, {"decision", x.Decision}, {"reason", x.Reason}, {"subject", x.Subject}, {"session", x.SessionID},
+		{"route", x.Route}, {"decision", x.Decision}, {"reason", x.Reason}, {"would_deny", x.WouldDeny}, {"subject", x.Subject}, {"session", x.SessionID},
 		{"support_code", x.Code}, {"request_id", x.RequestID}, {"upstream", x.Upstream},
 	} {
 		if a.value != "" {
