@@ -186,6 +186,9 @@ func (s *tenantSetup) apply(ctx context.Context) error {
 	fmt.Fprintln(s.out)
 	id, err := setup.Apply(ctx, s.client, s.desired, s.options, s.plan, func(c setup.Change) {
 		fmt.Fprintf(s.out, "done: %s\n", c)
+		if c.Note != "" {
+			fmt.Fprintf(s.out, "note: %s\n", c.Note)
+		}
 	})
 	if err != nil {
 		return err

@@ -18,6 +18,28 @@ import (
 // settingsTimeout bounds the reading of all settings, so that there is time left to say that it failed.
 const settingsTimeout = 12 * time.Second
 
+// A restart or a limit that passes within the second is no finding. Whoever asks to be left alone for longer is one, and is
+// not waited for.
+const (
+	settingsRetries = 2
+	longestWait     = time.Second
+)
+
+// waitShortly waits between two tries, unless that is for longer than a check can wait.
+func waitShortly(ctx context.Context, d time.Duration) error {
+	if d > longestWait {
+		return context.DeadlineExceeded
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // tenant is what the Management API tells: it is read once, and nothing is changed.
 type tenant struct {
 	config *config.Config
@@ -33,7 +55,7 @@ type tenantState struct {
 
 func (t *tenant) state(ctx context.Context) tenantState {
 	return t.read.get(func() tenantState {
-		client, err := setup.NewClient(t.config)
+		client, err := setup.NewClientTrying(t.config, settingsRetries, waitShortly)
 		if err != nil {
 			return tenantState{err: err}
 		}

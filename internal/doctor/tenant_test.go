@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"portero/internal/gatewaytest"
 	"portero/internal/management"
@@ -310,5 +312,37 @@ func TestAuthoritiesThatCannotBeRead(t *testing.T) {
 	at := slices.IndexFunc(findings, func(f Finding) bool { return f.Check == "logto-endpoint" })
 	if at < 0 || findings[at].Status != Failed || !strings.Contains(findings[at].Remedy, "logto.ca_file") {
 		t.Errorf("got %+v, want one that names logto.ca_file", findings)
+	}
+}
+
+// What passes within the second is no finding; whoever asks to be left alone for longer is not waited for.
+func TestSettingsAreReadAgain(t *testing.T) {
+	t.Parallel()
+	for after, tt := range map[string]struct {
+		want  Status
+		asked int32
+	}{"": {OK, 3}, "1": {OK, 3}, "2": {Failed, 1}, "25": {Failed, 1}} {
+		t.Run("Retry-After "+after, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, gatewaytest.TenantOptions{})
+			var asked atomic.Int32
+			w.logto.Hook(func(rw http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/api/connectors" || asked.Add(1) > 2 {
+					return false
+				}
+				if after != "" {
+					rw.Header().Set("Retry-After", after)
+				}
+				apiError(503, "system")(rw, r)
+				return true
+			})
+			began := time.Now()
+			if f := w.run()["logto-management"]; f.Status != tt.want || asked.Load() != tt.asked {
+				t.Errorf("got %+v after %d requests, want %s after %d", f, asked.Load(), tt.want, tt.asked)
+			}
+			if took := time.Since(began); took > settingsTimeout {
+				t.Errorf("it took %v", took)
+			}
+		})
 	}
 }

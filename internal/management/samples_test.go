@@ -221,7 +221,7 @@ func TestIDsInPaths(t *testing.T) {
 		_, scope := c.CreateScope(ctx, id, management.Scope{})
 		for name, err := range map[string]error{
 			"application": application, "update": update, "secrets": secrets, "create secret": secret, "delete secret": c.DeleteSecret(ctx, id, "x"),
-			"connector": connector, "test": c.TestConnector(ctx, id, "a@b", nil), "scopes": scopes, "create scope": scope,
+			"delete application": c.DeleteApplication(ctx, id), "connector": connector, "test": c.TestConnector(ctx, id, "a@b", nil), "scopes": scopes, "create scope": scope,
 		} {
 			if !errors.Is(err, management.ErrID) {
 				t.Errorf("%s of %q: got %v, want ErrID", name, id, err)

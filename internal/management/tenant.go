@@ -39,6 +39,7 @@ type Application struct {
 	Custom        Object `json:"customClientMetadata,omitempty"`
 	AccessControl bool   `json:"appLevelAccessControlEnabled,omitempty"` // Logto itself turns people away
 	ThirdParty    bool   `json:"isThirdParty,omitempty"`
+	CreatedAt     int64  `json:"createdAt,omitempty"` // milliseconds
 }
 
 // Applications lists the applications of a type; "": of all.
@@ -63,6 +64,19 @@ func (m *Client) CreateApplication(ctx context.Context, a Application) (Applicat
 // UpdateApplication replaces the members that change has, each as a whole, and returns what has become of it.
 func (m *Client) UpdateApplication(ctx context.Context, id string, change Object) (Application, error) {
 	return one[Application](ctx, m, "update application", http.MethodPatch, change, "applications", id)
+}
+
+// DeleteApplication removes one with all its secrets. One that is gone already is no error.
+func (m *Client) DeleteApplication(ctx context.Context, id string) error {
+	const name = "delete application"
+	address, err := m.path(name, nil, "applications", id)
+	if err != nil {
+		return err
+	}
+	if _, err = m.call(ctx, name, http.MethodDelete, address, nil, nil); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // Secret is a client secret. Several are good at once.

@@ -112,6 +112,20 @@ func TestWholeTenant(t *testing.T) {
 			}
 			must("delete secret", c.DeleteSecret(ctx, app.ID, "second"))
 			must("delete secret again", c.DeleteSecret(ctx, app.ID, "second"))
+			other, err := c.CreateApplication(ctx, management.Application{Name: "Other", Type: management.Traditional, OIDC: management.Object{"redirectUris": []string{}, "postLogoutRedirectUris": []string{}}})
+			must("create another application", err)
+			if now := time.Now().UnixMilli(); other.CreatedAt < now-60_000 || other.CreatedAt > now {
+				t.Errorf("the application was made at %d, want now", other.CreatedAt)
+			}
+			for range 2 { // one that is gone is no error
+				must("delete application", c.DeleteApplication(ctx, other.ID))
+				if _, err := c.Application(ctx, other.ID); !errors.Is(err, management.ErrNotFound) {
+					t.Errorf("after it was deleted: got %v, want ErrNotFound", err)
+				}
+			}
+			if _, err := c.Application(ctx, app.ID); err != nil {
+				t.Errorf("the application beside it: %v", err)
+			}
 			_, err = c.Application(ctx, "doesnotexist")
 			refused("unknown application", err, "entity.not_exists_with_id")
 			if !errors.Is(err, management.ErrNotFound) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"portero/internal/management"
 )
@@ -15,6 +16,8 @@ type run struct {
 	client    *management.Client
 	app       string            // id of the application, once there is one
 	resources map[string]string // :: indicator → id of the resource that was made
+	settle    time.Duration     // of Options
+	note      string            // of the change that is being done
 }
 
 // ErrChanged is returned by Apply when the tenant is no longer as it was when the plan was shown. Nothing was changed.
@@ -71,7 +74,7 @@ func Apply(ctx context.Context, m *management.Client, d *Desired, o Options, sho
 			}
 		}
 	}
-	r := &run{client: m, resources: map[string]string{}, app: p.AppID}
+	r := &run{client: m, resources: map[string]string{}, app: p.AppID, settle: o.Settle}
 	for i, c := range p.Changes {
 		if c.do == nil {
 			continue
@@ -82,6 +85,7 @@ func Apply(ctx context.Context, m *management.Client, d *Desired, o Options, sho
 		if i > 0 && p.Changes[i-1].do == nil {
 			done(p.Changes[i-1])
 		}
+		c.Note, r.note = r.note, ""
 		done(c)
 	}
 	return r.app, nil
@@ -102,6 +106,14 @@ const secretNames = "portero"
 
 // goodSecret is a secret of the application: its first one, else another that Portero made, else a new one.
 func goodSecret(ctx context.Context, r *run) (string, error) {
+	secret, err := findSecret(ctx, r)
+	if errors.Is(err, management.ErrTaken) { // another run has just made it
+		secret, err = findSecret(ctx, r)
+	}
+	return secret, err
+}
+
+func findSecret(ctx context.Context, r *run) (string, error) {
 	all, err := r.client.Secrets(ctx, r.app)
 	if err != nil {
 		return "", err
@@ -122,8 +134,5 @@ func goodSecret(ctx context.Context, r *run) (string, error) {
 		name = fmt.Sprintf("%s-%d", secretNames, n)
 	}
 	made, err := r.client.CreateSecret(ctx, r.app, name)
-	if err == nil && made.Value == "" {
-		err = errors.New("its value is missing in Logto's answer")
-	}
 	return made.Value, err
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"portero/internal/config"
 	"portero/internal/gatewaytest"
@@ -36,6 +37,9 @@ routes:
   - {hosts: [hr.example.com], path: /, upstreams: [{url: http://127.0.0.1:8081}], allow: [{roles: [staff]}]}
 `
 
+// settle is time enough for a tenant in memory.
+const settle = 5 * time.Millisecond
+
 // operator is somebody who sets up a tenant.
 type operator struct {
 	t      *testing.T
@@ -55,12 +59,12 @@ func newOperator(t *testing.T, o gatewaytest.TenantOptions, text string) *operat
 
 func (o *operator) config() *config.Config { o.t.Helper(); return load(o.t, o.text) }
 
-// client is the one of the process, which has its token.
+// client is the one of the process, which has its token. It asks once, so that requests can be counted.
 func (o *operator) client() *management.Client {
 	o.t.Helper()
 	if o.asks == nil {
 		var err error
-		if o.asks, err = setup.NewClient(o.config()); err != nil {
+		if o.asks, err = setup.NewClientTrying(o.config(), 0, nil); err != nil {
 			o.t.Fatal(err)
 		}
 	}
@@ -98,6 +102,7 @@ func (o *operator) mustPlan(opts setup.Options) *setup.Plan {
 // apply is one run of the command: what it said is done.
 func (o *operator) apply(ctx context.Context, opts setup.Options) (done []string, err error) {
 	o.t.Helper()
+	opts.Settle = settle
 	p, err := o.plan(ctx, opts)
 	if err != nil {
 		return nil, err

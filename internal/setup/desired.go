@@ -13,6 +13,7 @@
 package setup
 
 import (
+	"context"
 	"fmt"
 	"html"
 	"net/http"
@@ -253,8 +254,15 @@ func inline(text string, variables []config.Param, escape func(string) string) s
 
 var placeholder = regexp.MustCompile(`\{\{[^{}]*\}\}`)
 
-// NewClient makes the client of the Management API that a configuration describes. It asks nothing.
-func NewClient(c *config.Config) (*management.Client, error) {
+// retries is how often a command asks Logto again.
+const retries = 3
+
+// NewClient makes the client of the Management API that a configuration describes, for a command that may wait: what Logto
+// could not answer is asked again. It asks nothing.
+func NewClient(c *config.Config) (*management.Client, error) { return NewClientTrying(c, retries, nil) }
+
+// NewClientTrying is NewClient for who has less time: retries and wait are those of management.Config.
+func NewClientTrying(c *config.Config, retries int, wait func(context.Context, time.Duration) error) (*management.Client, error) {
 	client, err := newHTTPClient(c)
 	if err != nil {
 		return nil, err
@@ -262,7 +270,7 @@ func NewClient(c *config.Config) (*management.Client, error) {
 	l := c.Logto
 	return management.New(management.Config{
 		Endpoint: l.Endpoint, AppID: l.Management.AppID, AppSecret: l.Management.AppSecret.Reveal(), Resource: l.Management.Resource,
-		Client: client,
+		Client: client, Retries: retries, Wait: wait,
 	}), nil
 }
 

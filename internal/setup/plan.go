@@ -2,10 +2,12 @@ package setup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"portero/internal/management"
 )
@@ -35,6 +37,9 @@ type Change struct {
 	Name   string // "": there is only one
 	Fields []Field
 
+	// Note is what has to be said of it once it is done; "": nothing.
+	Note string
+
 	do func(context.Context, *run) error // nil: the next change does it
 }
 
@@ -62,6 +67,9 @@ type Problem struct {
 // Options change what a plan does.
 type Options struct {
 	Prune bool // removes what somebody else entered into the application and the connector that are ours
+	// Settle is how long after the making of an application one is looked for that another run made before: by then Logto
+	// lists all that is earlier, and what it makes is later by its clock. 0: 100 ms.
+	Settle time.Duration
 }
 
 // sensitive stands for a secret.
@@ -191,6 +199,9 @@ func (p *Plan) planResources(d *Desired, s *State) {
 		} else {
 			p.Changes = append(p.Changes, Change{Action: Add, What: "API resource", Name: want.Indicator, do: func(ctx context.Context, r *run) error {
 				made, err := r.client.CreateResource(ctx, want.Indicator, want.Indicator)
+				if errors.Is(err, management.ErrTaken) {
+					made, err = again(ctx, err, r.client.Resources, func(one management.Resource) bool { return one.Indicator == want.Indicator })
+				}
 				r.resources[want.Indicator] = made.ID
 				return err
 			}})
@@ -205,6 +216,10 @@ func (p *Plan) planResources(d *Desired, s *State) {
 					resource = r.resources[want.Indicator]
 				}
 				_, err := r.client.CreateScope(ctx, resource, management.Scope{Name: scope})
+				if errors.Is(err, management.ErrTaken) {
+					scopes := func(ctx context.Context) ([]management.Scope, error) { return r.client.Scopes(ctx, resource) }
+					_, err = again(ctx, err, scopes, func(one management.Scope) bool { return one.Name == scope })
+				}
 				return err
 			}})
 		}
@@ -218,7 +233,24 @@ func (p *Plan) planRoles(want []string, have []management.Role) {
 		}
 		p.Changes = append(p.Changes, Change{Action: Add, What: "role", Name: fmt.Sprintf("%q", name), do: func(ctx context.Context, r *run) error {
 			_, err := r.client.CreateRole(ctx, name, "A rule of Portero names it.") // Logto takes no empty description
+			if errors.Is(err, management.ErrTaken) {
+				_, err = again(ctx, err, r.client.Roles, func(one management.Role) bool { return one.Name == name })
+			}
 			return err
 		}})
 	}
+}
+
+// again reads a list in which Logto says that something is already, and returns it: somebody made it meanwhile. taken: it is
+// not there, so that what Logto said is the error.
+func again[T any](ctx context.Context, taken error, list func(context.Context) ([]T, error), is func(T) bool) (T, error) {
+	var none T
+	all, err := list(ctx)
+	if err != nil {
+		return none, err
+	}
+	if i := slices.IndexFunc(all, is); i >= 0 {
+		return all[i], nil
+	}
+	return none, taken
 }

@@ -1,13 +1,14 @@
 package setup
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"portero/internal/management"
 )
@@ -29,6 +30,10 @@ func (p *Plan) planApplication(d *Desired, s *State, o Options) {
 	}
 	p.AppID = have.ID
 	for _, other := range s.Same {
+		if want.isIt(other) {
+			p.note("the application %s (%s) was made by another run of setup, later, and stays as it is; remove it in Logto's console if nothing uses it", show(other.Name), show(other.ID))
+			continue
+		}
 		p.note("the application %s (%s) has redirect URIs of this gateway too and stays as it is", show(other.Name), show(other.ID))
 	}
 	p.changeApplication(want, have, o)
@@ -49,17 +54,55 @@ func (p *Plan) planNewApplication(want Application, same []management.Applicatio
 	}
 	custom := management.Object{"rotateRefreshToken": true, "refreshTokenTtlInDays": want.RefreshDays}
 	app := management.Application{
-		Name: want.Name, Description: "Portero at " + want.origin(), Type: management.Traditional, OIDC: want.oidc(nil, Options{}), Custom: custom,
+		Name: want.Name, Description: want.mark(), Type: management.Traditional, OIDC: want.oidc(nil, Options{}), Custom: custom,
 	}
 	fields := append([]Field{{Action: Add, Name: "type", New: app.Type}}, compareApplication(app.OIDC, custom, nil, nil)...)
 	p.Changes = append(p.Changes, Change{Action: Add, What: "application", Name: fmt.Sprintf("%q", want.Name), Fields: fields, do: func(ctx context.Context, r *run) error {
 		made, err := r.client.CreateApplication(ctx, app)
-		if err == nil && made.ID == "" {
-			err = errors.New("its id is missing in Logto's answer")
+		if err != nil {
+			return err
 		}
 		r.app = made.ID
-		return err
+		return r.yield(ctx, want, made)
 	}})
+}
+
+const settle = 100 * time.Millisecond // where Options says nothing
+
+// yield gives up the application that this run has just made where another run was first: at the end there is one, and it
+// is the same for everybody.
+func (r *run) yield(ctx context.Context, want Application, made management.Application) error {
+	select {
+	case <-time.After(cmp.Or(r.settle, settle)):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	all, err := r.client.Applications(ctx, management.Traditional)
+	if err != nil {
+		return err
+	}
+	first := made
+	for _, a := range all {
+		if want.isIt(a) && earlier(a, first) < 0 {
+			first = a
+		}
+	}
+	if first.ID == made.ID {
+		return nil
+	}
+	if err := r.client.DeleteApplication(ctx, made.ID); err != nil {
+		return err
+	}
+	r.app = first.ID
+	r.note = fmt.Sprintf("another run of setup was first: the application is %s, which it made; the one that this run made (%s) is removed", first.ID, made.ID)
+	same := &Plan{}
+	same.changeApplication(want, &first, Options{})
+	for _, c := range same.Changes { // where the other run has another configuration
+		if err := c.do(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // changeApplication adds what is ours first, and removes what is not in a request of its own.
@@ -126,6 +169,9 @@ func (a Application) isOtherWay(uri string) bool {
 	ours, _ := url.Parse(a.BackchannelURI)
 	return err == nil && ours != nil && uri != a.BackchannelURI && theirs.Host != "" && theirs.Path == ours.Path
 }
+
+// mark is the description of an application that is made here.
+func (a Application) mark() string { return "Portero at " + a.origin() }
 
 func (a Application) origin() string {
 	u, err := url.Parse(a.BackchannelURI)

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,26 +100,40 @@ func (s *State) readApplication(ctx context.Context, m *management.Client, d *De
 	return nil
 }
 
-// choose takes the one application of the right name that has a redirect URI of ours. With two of them none is taken.
+// choose takes the one application of the right name that has a redirect URI of ours. Of several it takes the first where
+// setup has made them all, in runs at the same time of which one was broken off; else none.
 func (s *State) choose(all []management.Application, want Application) {
 	var ours []management.Application
 	for _, a := range all {
-		if a.Type != management.Traditional || a.ThirdParty {
-			continue
-		}
-		has := slices.ContainsFunc(texts(a.OIDC["redirectUris"]), func(uri string) bool { return slices.Contains(want.RedirectURIs, uri) })
 		switch {
-		case a.Name == want.Name && has:
+		case want.isIt(a):
 			ours = append(ours, a)
-		case has:
+		case want.hasItsURI(a):
 			s.Same = append(s.Same, a)
 		}
 	}
-	if len(ours) == 1 {
-		s.Application = &ours[0]
-		return
+	byHand := func(a management.Application) bool { return a.Description != want.mark() }
+	if len(ours) == 1 || len(ours) > 1 && !slices.ContainsFunc(ours, byHand) {
+		slices.SortFunc(ours, earlier)
+		s.Application, ours = &ours[0], ours[1:]
 	}
 	s.Same = append(ours, s.Same...)
+}
+
+// isIt says whether an application of the tenant can be taken for the gateway's.
+func (a Application) isIt(one management.Application) bool {
+	return one.Name == a.Name && a.hasItsURI(one)
+}
+
+// hasItsURI says whether it is of the right kind and has a redirect URI of the gateway.
+func (a Application) hasItsURI(one management.Application) bool {
+	return one.Type == management.Traditional && !one.ThirdParty &&
+		slices.ContainsFunc(texts(one.OIDC["redirectUris"]), func(uri string) bool { return slices.Contains(a.RedirectURIs, uri) })
+}
+
+// earlier compares applications by when they were made, and by their ids where that is the same.
+func earlier(a, b management.Application) int {
+	return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(a.ID, b.ID))
 }
 
 func (s *State) readResources(ctx context.Context, m *management.Client, d *Desired) error {

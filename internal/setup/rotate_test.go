@@ -143,7 +143,7 @@ const rotatedName = "portero-20261123-040506"
 func (r *rotating) rotation(t *testing.T, gateways ...setup.Gateway) *setup.Rotation {
 	t.Helper()
 	c := r.config(t)
-	client, err := setup.NewClient(c)
+	client, err := setup.NewClientTrying(c, 0, nil) // requests are counted
 	if err != nil {
 		t.Fatal(err)
 	}
