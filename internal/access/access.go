@@ -53,12 +53,14 @@ type Request struct {
 	SessionID  string
 	SignedInAt time.Time // when the session began
 	AuthTime   time.Time // when the provider saw the person; zero: unknown
-	Now        time.Time
+
+	Now func() time.Time // nil: time.Now
 }
 
 // Policy is a list of rules of which any suffices. The zero value denies everybody.
 type Policy struct {
-	rules []rule
+	rules       []rule
+	expressions bool // a rule has one
 }
 
 // Verdict is what a policy says.
@@ -101,6 +103,7 @@ func NewPolicy(rules []Rule) (Policy, error) {
 		}
 		ready.name = fmt.Sprintf("allow[%d]", i)
 		p.rules = append(p.rules, ready)
+		p.expressions = p.expressions || ready.expression != nil
 	}
 	return p, nil
 }
@@ -252,8 +255,8 @@ func (p Policy) Evaluate(ctx context.Context, id *identity.Identity, r *Request)
 	if id == nil || id.Subject == "" {
 		return verdict
 	}
-	q := newQuestion(ctx, id, r)
-	defer q.close()
+	q := p.ask(ctx, id, r)
+	defer q.done()
 	for i := range p.rules {
 		switch miss := p.rules[i].check(&q); {
 		case miss.field == "":

@@ -21,8 +21,8 @@ func (p Policy) Explain(ctx context.Context, id *identity.Identity, r *Request) 
 	if id == nil || id.Subject == "" {
 		return nil
 	}
-	q := newQuestion(ctx, id, r)
-	defer q.close()
+	q := p.ask(ctx, id, r)
+	defer q.done()
 	reasons := make([]RuleReason, 0, len(p.rules))
 	for i := range p.rules {
 		m := p.rules[i].check(&q)

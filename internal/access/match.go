@@ -37,39 +37,33 @@ type question struct {
 	email  string // the one that counts
 	method string
 	client netip.Addr
-	r      *Request
-	input  *expression.Input // once an expression has been asked
+	input  *expression.Input // nil: no rule has an expression
 }
 
-func newQuestion(ctx context.Context, id *identity.Identity, r *Request) question {
-	q := question{ctx: ctx, id: id, email: identity.NormalEmail(id.Email), method: r.Method, client: r.Client.Unmap().WithZone(""), r: r}
+// ask makes a question; done ends it.
+func (p Policy) ask(ctx context.Context, id *identity.Identity, r *Request) question {
+	q := question{ctx: ctx, id: id, email: identity.NormalEmail(id.Email), method: r.Method, client: r.Client.Unmap().WithZone("")}
 	if q.method == "HEAD" {
 		q.method = "GET"
+	}
+	if p.expressions {
+		q.input = inputs.Get().(*expression.Input)
+		*q.input = expression.Input{
+			Claims: id.Claims.All(), Email: q.email,
+			Method: r.Method, Scheme: r.Scheme, Host: r.Host, Path: r.Path, Client: q.client,
+			SessionID: r.SessionID, Subject: id.Subject, SignedInAt: r.SignedInAt, AuthTime: r.AuthTime, Now: r.Now,
+		}
 	}
 	return q
 }
 
 var inputs = sync.Pool{New: func() any { return new(expression.Input) }}
 
-func (q *question) close() {
+func (q *question) done() {
 	if q.input != nil {
 		*q.input = expression.Input{}
 		inputs.Put(q.input)
-		q.input = nil
 	}
-}
-
-// evaluate asks an expression.
-func (q *question) evaluate(p *expression.Program) (bool, error) {
-	if q.input == nil {
-		q.input = inputs.Get().(*expression.Input)
-		*q.input = expression.Input{
-			Claims: q.id.Claims.All(), Email: q.email,
-			Method: q.r.Method, Scheme: q.r.Scheme, Host: q.r.Host, Path: q.r.Path, Client: q.client,
-			SessionID: q.r.SessionID, Subject: q.id.Subject, SignedInAt: q.r.SignedInAt, AuthTime: q.r.AuthTime, Now: q.r.Now,
-		}
-	}
-	return p.Eval(q.ctx, q.input)
 }
 
 // check finds the first condition that does not hold. The networks come last, so that a rule that fails by them would hold
@@ -103,7 +97,7 @@ func (r *rule) check(q *question) miss {
 		}
 	}
 	if r.expression != nil {
-		switch holds, err := q.evaluate(r.expression); {
+		switch holds, err := r.expression.Eval(q.ctx, q.input); {
 		case err != nil:
 			return miss{field: fieldExpression, trouble: expression.KindOf(err)}
 		case !holds:

@@ -78,9 +78,11 @@ type Input struct {
 	SessionID, Subject string
 	SignedInAt         time.Time // when the session began
 	AuthTime           time.Time // when the provider saw the person; zero: unknown
-	Now                time.Time
 
-	claims ref.Val // Claims with Email, once an expression has asked
+	Now func() time.Time // asked once, where an expression asks; nil: time.Now
+
+	claims ref.Val   // Claims with Email, once an expression has asked
+	at     time.Time // what Now said
 }
 
 // Program is an expression that was checked.

@@ -29,7 +29,7 @@ func input() *expression.Input {
 			"https://corp.com/tier": "gold", "given": []string{"a", "b"},
 		},
 		Email: "ann@example.com", Method: "GET", Scheme: "https", Host: "wiki.example.com:8443", Path: "/reports/2026", Client: netip.MustParseAddr("10.1.2.3"),
-		SessionID: "s1", Subject: "u1", SignedInAt: now.Add(-time.Hour), AuthTime: now.Add(-2 * time.Hour), Now: now,
+		SessionID: "s1", Subject: "u1", SignedInAt: now.Add(-time.Hour), AuthTime: now.Add(-2 * time.Hour), Now: func() time.Time { return now },
 	}
 }
 

@@ -64,7 +64,7 @@ func (in *variables) ResolveName(name string) (any, bool) {
 		}
 		return client(in.Client), true
 	case "request.time":
-		return types.Timestamp{Time: in.Now}, true
+		return types.Timestamp{Time: in.now()}, true
 	case "session.id":
 		return types.String(in.SessionID), true
 	case "session.subject":
@@ -74,13 +74,23 @@ func (in *variables) ResolveName(name string) (any, bool) {
 	case "session.auth_time":
 		return timestamp(in.AuthTime), true
 	case "session.age":
-		age := in.Now.Sub(in.AuthTime)
-		if in.AuthTime.IsZero() || in.Now.IsZero() || age < -clockSlack {
+		age := in.now().Sub(in.AuthTime)
+		if in.AuthTime.IsZero() || age < -clockSlack {
 			return newFault(Sign), true
 		}
 		return types.Duration{Duration: max(0, age)}, true
 	}
 	return nil, false
+}
+
+// now is one moment for all expressions of a decision.
+func (in *variables) now() time.Time {
+	if in.at.IsZero() {
+		if in.at = time.Now(); in.Now != nil {
+			in.at = in.Now()
+		}
+	}
+	return in.at
 }
 
 func timestamp(at time.Time) ref.Val {
@@ -126,6 +136,8 @@ type adapter struct{}
 // NativeToValue implements types.Adapter.
 func (a adapter) NativeToValue(value any) ref.Val {
 	switch v := value.(type) {
+	case string:
+		return types.String(v)
 	case json.Number:
 		return number(string(v))
 	case []any:

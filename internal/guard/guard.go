@@ -176,10 +176,9 @@ func (g *Guard) signedIn(ctx context.Context, r Request, s *session.Session) Dec
 	if g.Now != nil {
 		now = g.Now
 	}
-	at := now()
 	verdict := r.Route.Allow.Evaluate(ctx, &s.Identity, &access.Request{
 		Method: r.Method, Scheme: r.Scheme, Host: r.Host, Path: r.Path, Client: r.Client,
-		SessionID: s.ID, SignedInAt: s.CreatedAt, AuthTime: s.AuthTime, Now: at,
+		SessionID: s.ID, SignedInAt: s.CreatedAt, AuthTime: s.AuthTime, Now: now,
 	})
 	d := Decision{Route: r.Route}
 	switch {
@@ -198,7 +197,7 @@ func (g *Guard) signedIn(ctx context.Context, r Request, s *session.Session) Dec
 	if d.Outcome != Allow {
 		return d
 	}
-	if most := r.Route.StepUp; most != 0 && tooOld(s.AuthTime, at, most) {
+	if most := r.Route.StepUp; most != 0 && tooOld(s.AuthTime, now(), most) {
 		d.Outcome, d.Reason, d.MaxAge = SignIn, ReasonStepUp, most
 		return d
 	}

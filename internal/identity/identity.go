@@ -151,6 +151,9 @@ func anyOf(list []string, values map[string]struct{}) bool {
 // NormalEmail is the one form in which addresses are kept and compared: ASCII lower case, exactly one @ with
 // something on either side, no blanks or control characters, at most 320 bytes. It is "" for anything else.
 func NormalEmail(s string) string {
+	if isNormalEmail(s) {
+		return s
+	}
 	local, domain, ok := strings.Cut(s, "@")
 	if !ok || local == "" || domain == "" || strings.Contains(domain, "@") || len(s) > maxEmail {
 		return ""
@@ -159,6 +162,20 @@ func NormalEmail(s string) string {
 		return ""
 	}
 	return LowerASCII(s)
+}
+
+// isNormalEmail knows the addresses that most people have, in their normal form already.
+func isNormalEmail(s string) bool {
+	at := -1
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '@' && at >= 0, c <= ' ', c > '~', 'A' <= c && c <= 'Z':
+			return false
+		case c == '@':
+			at = i
+		}
+	}
+	return at > 0 && at < len(s)-1 && len(s) <= maxEmail
 }
 
 // LowerASCII changes A to Z and nothing else. Unicode's case mapping turns the Kelvin sign into k and a dotted
