@@ -51,6 +51,7 @@ type attempt struct {
 	Start  int64  // Unix milliseconds, so that the oldest of several tabs can be told
 	Return string // a return path
 	Login  bool   `json:",omitempty"` // sent with prompt=login
+	Guest  []byte `json:",omitempty"` // guestOf the address that alone may sign in by it; nil: anybody may
 	Spent  int64  `json:",omitempty"` // Unix seconds when it landed; then Seed is gone
 }
 

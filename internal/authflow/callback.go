@@ -1,6 +1,7 @@
 package authflow
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,7 +73,8 @@ type finish struct {
 //  3. An attempt that can still be finished is consumed, before anything is sent: whoever comes second waits.
 //  4. The code is exchanged (RFC 6749 4.1.3, RFC 7636 4.5) and the ID token verified (OpenID Connect Core 3.1.3.7).
 //  5. A `fresh` marker newer than auth_time asks for a new sign-in.
-//  6. The session starts with a new token and the person lands on the return path.
+//  6. The attempt of an invitation is finished by the invited address alone.
+//  7. The session starts with a new token and the person lands on the return path.
 func (f *Flow) Callback(w http.ResponseWriter, r *http.Request) error {
 	c := &finish{host: hostOf(r)}
 
@@ -148,8 +150,12 @@ func (f *Flow) spent(w http.ResponseWriter, r *http.Request, c *finish) error {
 	noCookie := c.attempt == nil
 	if c.state.restarts == 0 {
 		f.Metrics.SignIn("restarted")
-		login := c.attempt != nil && c.attempt.Login // another account that was asked for is not forgotten
-		return f.begin(w, r, begin{ret: c.ret, login: login, state: state{restarts: 1, fresh: c.state.fresh, noCookie: noCookie}})
+		var login bool
+		var only []byte
+		if c.attempt != nil { // another account that was asked for is not forgotten
+			login, only = c.attempt.Login, c.attempt.Guest
+		}
+		return f.begin(w, r, begin{ret: c.ret, login: login, only: only, state: state{restarts: 1, fresh: c.state.fresh, noCookie: noCookie}})
 	}
 	if noCookie && c.state.noCookie {
 		f.Metrics.SignIn("failed")
@@ -224,7 +230,7 @@ func (f *Flow) exchange(w http.ResponseWriter, r *http.Request, c *finish, tried
 		return f.failedPage(r, c, errors.New("asked for a fresh sign-in twice and got an old one"))
 	case again: // the tokens are dropped unrevoked: their grant may be that of another session
 		f.Metrics.SignIn("stale")
-		return f.begin(w, r, begin{ret: c.ret, login: true, state: state{restarts: c.state.restarts, fresh: c.state.fresh + 1}})
+		return f.begin(w, r, begin{ret: c.ret, login: true, only: tried.Guest, state: state{restarts: c.state.restarts, fresh: c.state.fresh + 1}})
 	}
 
 	var userinfo json.RawMessage
@@ -237,12 +243,17 @@ func (f *Flow) exchange(w http.ResponseWriter, r *http.Request, c *finish, tried
 		f.Revoker.later(f.Provider, f.Sessions, tokens.RefreshToken, id.SID, "")
 		return f.unavailable(r, c.ret, r.Context().Err())
 	}
-	started, err := f.Sessions.Start(ctx, w, session.New{
+	draft := session.New{
 		Subject: id.Subject, SID: id.SID, Host: c.host, UserAgent: r.UserAgent(),
 		IDToken: tokens.IDToken, AccessToken: tokens.AccessToken, RefreshToken: tokens.RefreshToken,
 		AccessExpires: f.now().Add(tokens.ExpiresIn), AccessLife: tokens.ExpiresIn,
 		Claims: id.Claims, Userinfo: userinfo, AuthTime: signedInAt(id, tried), Began: began, Replace: c.live,
-	})
+	}
+	if err := f.admitGuest(draft, tried); err != nil {
+		f.Revoker.later(f.Provider, f.Sessions, tokens.RefreshToken, id.SID, "")
+		return f.failedPage(r, c, err)
+	}
+	started, err := f.Sessions.Start(ctx, w, draft)
 	if err != nil {
 		f.Revoker.later(f.Provider, f.Sessions, tokens.RefreshToken, id.SID, "")
 		return f.unavailable(r, c.ret, err)
@@ -251,6 +262,21 @@ func (f *Flow) exchange(w http.ResponseWriter, r *http.Request, c *finish, tried
 	telemetry.FromContext(r.Context()).Subject = started.Subject
 	f.record(r, audit.Event{Action: "sign-in", Outcome: "succeeded", Subject: started.Subject, Email: started.Identity.Email, SessionID: started.ID})
 	redirect(w, c.ret.String(), http.StatusSeeOther)
+	return nil
+}
+
+// admitGuest refuses a session to anybody but the person whom an invitation is for; where there was none, to nobody.
+func (f *Flow) admitGuest(n session.New, tried *attempt) error {
+	if tried.Guest == nil {
+		return nil
+	}
+	who, err := f.Sessions.Identify(n)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(guestOf(who.Email), tried.Guest) {
+		return errNotTheGuest
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package authflow
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -33,7 +34,9 @@ var errInvitation = errors.New("the link of an invitation does not open")
 
 // Invitable reports whether a sign-in that begins now can come back to the whole of p; ErrInvitationTooLong if not.
 func (f *Flow) Invitable(host string, p ReturnPath) error {
-	if _, _, ok := f.sealAttempt(host, newAttempt(f.now(), p, true)); !ok {
+	a := newAttempt(f.now(), p, true)
+	a.Guest = guestOf("")
+	if _, _, ok := f.sealAttempt(host, a); !ok {
 		return ErrInvitationTooLong
 	}
 	return nil
@@ -88,6 +91,15 @@ func (f *Flow) openInvitation(host, rawQuery string) (*invitation, error) {
 	return i, nil
 }
 
+// guestOf is what an attempt keeps of an address: enough to know it again, and of one length.
+func guestOf(email string) []byte {
+	sum := sha256.Sum256([]byte(email))
+	return sum[:16]
+}
+
+// errNotTheGuest is the cause where an invitation ended with the sign-in of anybody but the person who was invited.
+var errNotTheGuest = errors.New("it is not the invited address that signed in; if that is who it was, Logto sends no verified email")
+
 // present shows the one-time token to Logto, for the one address that it is good for.
 func (i *invitation) present(r *logto.AuthorizationRequest) {
 	r.LoginHint = i.Email
@@ -109,7 +121,8 @@ func (i *invitation) present(r *logto.AuthorizationRequest) {
 //     refused as at the sign-in: prefetches and prerenders too, whose browsers then ask again when somebody does click.
 //  3. Who is signed in as that address goes on to the page, as often as they like, and after the end too.
 //  4. After its end: the page invitation-over, which leads to the same page by a code.
-//  5. A sign-in begins that shows Logto the one-time token, asks for a person anew, and comes back to the page.
+//  5. A sign-in begins that shows Logto the one-time token, asks for a person anew, and comes back to the page. The
+//     callback lets nobody in by it but the invited address: Logto's page can lead to another account.
 //
 // It redirects, and does not ask first by a button: who clicks a link in a mail wants to be at the page. Programs that
 // follow the links of a mail to look for evil do no harm by it, since no request spends the token: Logto's page does, by

@@ -18,6 +18,7 @@ type begin struct {
 	auto  bool // nobody pressed anything: the loop breaker applies
 	state state
 	guest *invitation // who was invited and signs in by that; nil: nobody was
+	only  []byte      // guestOf the address that alone may sign in; nil: anybody may, or the guest
 }
 
 // SignIn handles GET /sign-in?return_to=PATH[&fresh=1]: a top-level navigation starts a sign-in, and goes straight on
@@ -122,6 +123,9 @@ func (f *Flow) begin(w http.ResponseWriter, r *http.Request, b begin) error {
 		return f.unavailable(r, b.ret, err)
 	}
 	a := newAttempt(now, b.ret, b.login)
+	if a.Guest = b.only; b.guest != nil {
+		a.Guest = guestOf(b.guest.Email)
+	}
 	b.state.attempt, b.state.start = a.id, now
 	prompt := "consent" // without it Logto gives no refresh token
 	if b.login {

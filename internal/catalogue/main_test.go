@@ -14,6 +14,7 @@ package catalogue_test
 
 import (
 	"flag"
+	"slices"
 	"testing"
 
 	"portero/internal/gatewaytest"
@@ -41,13 +42,19 @@ type family struct {
 	Attacks   []attack
 }
 
-// families are all of them, in the order of the document.
-var families = []family{
+// knownFamilies are the attacks that gateways are known for.
+var knownFamilies = []family{
 	identityHeaders, openRedirects, paths, hosts, trustedProxies,
 	states, callbacks, sessions, cookies, signOuts, backchannelLogouts,
 	idTokens, refreshes, issuerFaults, framing, http2Frames, methods, webSockets,
 	claims, denials, ownPages, caching, transport, exhaustion, upstreamFaults, storeFaults, logs, operation, configuration,
 }
+
+// ownFamilies are attacks on what this gateway has of its own.
+var ownFamilies = []family{invitations}
+
+// families are all of them, in the order of the document.
+var families = slices.Concat(knownFamilies, ownFamilies)
 
 // TestCatalogue tries every attack. One of them is -run 'TestCatalogue/HS/HS-03'.
 func TestCatalogue(t *testing.T) {

@@ -13,6 +13,8 @@ type doors struct {
 	t                 *testing.T // of the family
 	tls, plain, loose *front
 	pair              *nodes
+	invite            [2]*front           // inside TLS, and plain: those that can invite
+	inviters          map[*front]*inviter // nil: they do not run yet
 }
 
 // TLS is the one that speaks TLS, HTTP/1.1 and HTTP/2.

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +12,9 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
 
 	"portero/internal/audit"
 	"portero/internal/authflow"
@@ -35,9 +36,9 @@ const (
 
 // invitationWanted is the body of POST /api/invitations.
 type invitationWanted struct {
-	Email   string `json:"email"`
-	To      string `json:"to"`
-	Expires string `json:"expires"` // 90m, 36h, 7d; "" is 7d
+	Email   string
+	To      string
+	Expires string // 90m, 36h, 7d; "" is 7d
 }
 
 // fieldError is what is wrong with one field of a body.
@@ -156,20 +157,32 @@ func readInvitation(w http.ResponseWriter, r *http.Request) (want invitationWant
 	if err != nil {
 		return want, fmt.Errorf("reading the body: %w", err)
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&want); err != nil {
-		return invitationWanted{}, errors.New("the body is no JSON object of the texts email, to and expires")
+	bad := errors.New("the body is no JSON object of the texts email, to and expires, each once and by exactly that name")
+	fields, err := identity.ParseClaims(body) // two readers of it find the same
+	if err != nil {
+		return want, bad
 	}
-	if _, err := dec.Token(); err != io.EOF {
-		return invitationWanted{}, errors.New("something follows the JSON object")
+	for name, value := range fields {
+		text, ok := value.(string)
+		switch {
+		case ok && name == "email":
+			want.Email = text
+		case ok && name == "to":
+			want.To = text
+		case ok && name == "expires":
+			want.Expires = text
+		default:
+			return invitationWanted{}, bad
+		}
 	}
 	return want, nil
 }
 
 // parseInvited reads an e-mail address: plain, one, and in the form in which addresses are compared. Quoted parts,
 // comments, display names and addresses of machines are none that people have (RFC 5321 4.1.2 would allow them), and
-// nothing is left that a mail or a page could take for anything else. Letters beyond ASCII are fine on both sides.
+// nothing is left that a mail or a page could take for anything else: letters beyond ASCII are fine on both sides, in the
+// one form that programs agree on (Unicode's NFKC; UTS 46 for the domain). A full-width domain is another name here, and
+// the plain one to whoever delivers the mail.
 func parseInvited(text string) (string, error) {
 	bad := func(why string) (string, error) {
 		return "", &fieldError{"email", why + "; write one like ann@example.com"}
@@ -200,7 +213,17 @@ func parseInvited(text string) (string, error) {
 	if _, err := netip.ParseAddr(domain); err == nil {
 		return bad("names a machine by its number")
 	}
+	if !norm.NFKC.IsNormalString(local) {
+		return bad("has characters before the @ that stand for others")
+	}
+	if looked, err := idna.Lookup.ToUnicode(domain); !isASCII(domain) && (err != nil || looked != domain) {
+		return bad("has a domain that is looked up under another name")
+	}
 	return email, nil
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
 // dotted reports whether s is of that many parts or more with dots between them, each of letters, digits and the others.

@@ -84,9 +84,61 @@ func TestInvitationNeedsAFreshSignIn(t *testing.T) {
 	o, _ := withInviter(t, gatewaytest.Options{Clock: gatewaytest.NewClock()})
 	rig := gatewaytest.New(t, o)
 	link := linkTo(t, rig, "ann@example.com", rig.URL+"/x")
+	asPerson(rig, "ann@example.com")
 	rig.Issuer.Do(func(i *gatewaytest.Issuer) { i.AuthTime = rig.Clock.Now().Add(-time.Hour) })
 	b := rig.Browser(t)
 	wantPage(t, b.Get(answered(t, rig, b, b.Get(link))), http.StatusBadRequest, headFailed)
+}
+
+// Logto's page can lead to another account than the invited one: that is nobody here, and who was signed in before stays.
+func TestInvitationIsForTheInvited(t *testing.T) {
+	t.Parallel()
+	o, _ := withInviter(t, gatewaytest.Options{Clock: gatewaytest.NewClock()})
+	rig := gatewaytest.New(t, o)
+	page := rig.URL + "/x"
+	link := linkTo(t, rig, "ann@example.com", page)
+	asPerson(rig, "bob@example.com")
+	bob := rig.SignedIn(t, "/")
+	rows := rig.Sessions(t)
+	for name, claims := range map[string]map[string]any{
+		"somebody else":             {"sub": "eve", "email": "eve@example.com", "email_verified": true},
+		"whoever was signed in":     {"sub": "bob", "email": "bob@example.com", "email_verified": true, "sid": "sid-of-bob"},
+		"the address, not verified": {"sub": "ann", "email": "ann@example.com", "email_verified": false},
+		"an address that looks so":  {"sub": "ann", "email": "ann@example.com.evil.example", "email_verified": true},
+		"the address as a list":     {"sub": "ann", "email": []string{"ann@example.com"}, "email_verified": true},
+		"no address":                {"sub": "ann"},
+	} {
+		rig.Issuer.Do(func(i *gatewaytest.Issuer) { i.Person = claims })
+		for who, b := range map[string]*gatewaytest.Browser{"signed out": rig.Browser(t), "as Bob": bob} {
+			before := b.Cookies("localhost")[rig.Cookie()]
+			wantPage(t, b.Get(answered(t, rig, b, b.Get(link))), http.StatusBadRequest, headFailed)
+			if got := b.Cookies("localhost")[rig.Cookie()]; got != before || rig.Sessions(t) != rows {
+				t.Errorf("%s, %s: the session was changed, or %d are there, want %d", name, who, rig.Sessions(t), rows)
+			}
+		}
+	}
+	if got := bob.Get(rig.URL + "/_portero/session").Text; !strings.Contains(got, "bob@example.com") {
+		t.Errorf("Bob afterwards: got %s", got)
+	}
+	if !strings.Contains(rig.Log.String(), "not the invited address") {
+		t.Error("the log does not say why")
+	}
+
+	// A sign-in that was begun anew by itself is still for her alone.
+	asPerson(rig, "eve@example.com")
+	eve := rig.Browser(t)
+	late := answered(t, rig, eve, eve.Get(link))
+	rig.Clock.Add(61 * time.Minute)
+	again := eve.Get(late)
+	if q := wantToLogto(t, rig, again); q.Has("one_time_token") || q.Get("prompt") != "login consent" {
+		t.Errorf("begun anew: got %v", q)
+	}
+	wantPage(t, eve.Get(answered(t, rig, eve, again)), http.StatusBadRequest, headFailed)
+
+	rig.Issuer.Do(func(i *gatewaytest.Issuer) {
+		i.Person = map[string]any{"sub": "ann", "email": "Ann@Example.com", "email_verified": true}
+	})
+	landOn(t, rig, bob, bob.Get(link), page)
 }
 
 func TestInvitationOnTheOtherHost(t *testing.T) {

@@ -213,6 +213,13 @@ func TestInviteRefuses(t *testing.T) {
 		{"an invisible character", "ann\u200b@example.com", page, "", "email", "before the @"},
 		{"a line separator", "ann\u2028@example.com", page, "", "email", "is no address"},
 		{"a full-width at", "ann\uff20example.com", page, "", "email", "is no address"},
+		{"a full-width name", "\uff41nn@example.com", page, "", "email", "stand for others"},
+		{"a full-width domain", "ann@\uff45xample.com", page, "", "email", "under another name"},
+		{"a Kelvin sign", "ann@example.co\u212a", page, "", "email", "under another name"},
+		{"a ligature", "ann@\ufb01sh.example", page, "", "email", "under another name"},
+		{"capitals beyond ASCII", "ann@M\u00dcNCHEN.example", page, "", "email", "under another name"},
+		{"letters and marks apart", "ann@mu\u0308nchen.example", page, "", "email", "under another name"},
+		{"an ideographic dot", "ann@example\u3002com", page, "", "email", "no domain"},
 		{"a long name", strings.Repeat("a", 65) + "@example.com", page, "", "email", "before the @"},
 		{"a long address", strings.Repeat("a", 60) + "@" + strings.Repeat("b", 60) + ".example.com", page, "", "email", "longer than 128 bytes"},
 
@@ -279,6 +286,9 @@ func TestInviteRefuses(t *testing.T) {
 		{"an unknown field", "application/json", `{"email":"ann@example.com","to":"` + page + `","token":"x"}`, http.StatusBadRequest},
 		{"a number", "application/json", `{"email":"ann@example.com","to":"` + page + `","expires":7}`, http.StatusBadRequest},
 		{"something behind", "application/json", `{"email":"ann@example.com","to":"` + page + `"} {}`, http.StatusBadRequest},
+		{"an address twice", "application/json", `{"email":"ann@example.com","to":"` + page + `","email":"eve@evil.example"}`, http.StatusBadRequest},
+		{"a name in capitals", "application/json", `{"email":"ann@example.com","to":"` + page + `","EMAIL":"eve@evil.example"}`, http.StatusBadRequest},
+		{"null", "application/json", `{"email":"ann@example.com","to":"` + page + `","expires":null}`, http.StatusBadRequest},
 		{"not UTF-8", "application/json", `{"email":"ann` + "\xff" + `@example.com","to":"` + page + `"}`, http.StatusBadRequest},
 		{"too much", "application/json", `{"email":"` + strings.Repeat("a", 20<<10) + `"}`, http.StatusRequestEntityTooLarge},
 	} {
@@ -389,6 +399,7 @@ func TestInviteIsAudited(t *testing.T) {
 	o, _ := withInviter(t, gatewaytest.Options{Log: fmt.Sprintf("level: debug, audit_file: %q", file), Clock: gatewaytest.NewClock()})
 	rig := gatewaytest.New(t, o)
 	link := linkTo(t, rig, "ann@example.com", rig.URL+"/admin/x?secret-query=1")
+	asPerson(rig, "ann@example.com")
 	b := rig.Browser(t)
 	b.Get(answered(t, rig, b, b.Get(link)))
 	rig.Browser(t).Get(link + "x")
@@ -421,7 +432,7 @@ func TestInviteIsAudited(t *testing.T) {
 		}
 		rest = append(rest, line["action"]+" "+line["outcome"]+" "+line["email"]+" "+line["path"])
 	}
-	want := []string{"sign-in succeeded alice@example.com /callback", "sign-in failed  /_portero/invitation", "invitation over  /_portero/invitation"}
+	want := []string{"sign-in succeeded ann@example.com /callback", "sign-in failed  /_portero/invitation", "invitation over  /_portero/invitation"}
 	if !slices.Equal(rest, want) {
 		t.Errorf("got the lines %q, want %q", rest, want)
 	}

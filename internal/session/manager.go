@@ -199,6 +199,15 @@ func (m *Manager) Start(ctx context.Context, w http.ResponseWriter, n New) (*Ses
 	return s, nil
 }
 
+// Identify is who the session would be of that Start makes of n.
+func (m *Manager) Identify(n New) (identity.Identity, error) {
+	s, err := m.session(&record{Subject: n.Subject, IDToken: n.IDToken, Claims: n.Claims, Userinfo: n.Userinfo}, "", 0)
+	if err != nil {
+		return identity.Identity{}, fmt.Errorf("reading who signed in: %w", err)
+	}
+	return s.Identity, nil
+}
+
 // ClearCookie tells the browser to drop the session cookie, with the attributes it
 // was set with.
 func (m *Manager) ClearCookie(w http.ResponseWriter) {

@@ -41,6 +41,33 @@ func TestNewManagerRefuses(t *testing.T) {
 }
 
 // CK-01, S7, S8
+func TestIdentifySaysWhoStartMakes(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, nil)
+	n := person(t, "ann", "s1")
+	n.Userinfo = []byte(`{"sub":"ann","email":"other@example.com","nickname":"a"}`)
+	who, err := s.Identify(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, err := s.Start(t.Context(), httptest.NewRecorder(), n)
+	if err != nil || who.Email != "ann@example.com" || who.Claims.Text("nickname") != "a" || who.Email != started.Identity.Email || who.Subject != started.Subject {
+		t.Errorf("got %s with %q, want what Start makes (%v)", who.Subject, who.Email, err)
+	}
+	for name, change := range map[string]func(*session.New){
+		"no token":       func(n *session.New) { n.IDToken = "" },
+		"another person": func(n *session.New) { n.Subject = "bob" },
+		"no claims":      func(n *session.New) { n.IDToken = "x.y.z" },
+		"their userinfo": func(n *session.New) { n.Userinfo = []byte(`{"sub":"bob"}`) },
+	} {
+		other := n
+		change(&other)
+		if who, err := s.Identify(other); err == nil || who.Subject != "" || who.Email != "" {
+			t.Errorf("%s: got %s with %q, want nobody", name, who.Subject, who.Email)
+		}
+	}
+}
+
 func TestStartWritesTheCookie(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
