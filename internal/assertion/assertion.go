@@ -13,6 +13,10 @@
 // X-Rewrite-*, X-Forwarded-*, Forwarded, Proxy, X-HTTP-Method-Override and their like); announcements that are for
 // one connection (TE, Trailer, Keep-Alive …); and other spellings of Content-Length and Transfer-Encoding.
 //
+// # Signed
+//
+// Sub-package signed makes the signed form of the same identity, for applications that check who told them.
+//
 // Invariants: removal comes first and does not depend on the identity, so a claim that is missing never leaves what
 // the client sent. A value is sent whole or not at all. Values are data: nothing is expanded or trimmed.
 //
@@ -32,10 +36,10 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Limits of what one request is told. What goes beyond is left out and reported.
+// Limits of what one request is told. What goes beyond is left out and reported, or keeps the request from leaving.
 const (
-	maxValue = 4 << 10
-	maxTotal = 16 << 10
+	DefaultMaxBytes = 4 << 10
+	MaxTotal        = 16 << 10
 )
 
 // Header says which claim becomes which header.
@@ -44,28 +48,38 @@ type Header struct {
 	Claims   []string // names or paths; the first one that is not empty wins
 	Encoding Encoding // zero: Strict
 	Join     string   // between the elements of a list; "": a comma
+	MaxBytes int      // of the value as it is sent; 0: DefaultMaxBytes
+	Deny     bool     // a value that is too long is to keep the request from leaving, see Overflow; false: it is left out
 }
 
 // DefaultHeaders is what upstreams are told where the configuration says nothing.
 func DefaultHeaders() []Header {
-	return []Header{
+	return separated([]Header{
 		{Name: "X-Forwarded-User", Claims: []string{"sub"}},
 		{Name: "X-Forwarded-Email", Claims: []string{"email"}},
 		{Name: "X-Forwarded-Preferred-Username", Claims: []string{"username", "email"}},
 		{Name: "X-Forwarded-Name", Claims: []string{"name"}, Encoding: Percent},
-		{Name: "X-Forwarded-Groups", Claims: []string{"roles"}, Join: ","},
+		{Name: "X-Forwarded-Groups", Claims: []string{"roles"}},
+	})
+}
+
+// separated puts a comma between elements, and so into no value: many who read a header take it apart there.
+func separated(headers []Header) []Header {
+	for i := range headers {
+		headers[i].Join = ","
 	}
+	return headers
 }
 
 // Preset is the list of headers of a preset by its name in the configuration; "" is DefaultHeaders.
 func Preset(name string) ([]Header, error) {
 	four := func(user, email, display, groups, userClaim string) []Header {
-		return []Header{
+		return separated([]Header{
 			{Name: user, Claims: []string{userClaim}},
 			{Name: email, Claims: []string{"email"}},
 			{Name: display, Claims: []string{"name"}, Encoding: Percent},
-			{Name: groups, Claims: []string{"roles"}, Join: ","},
-		}
+			{Name: groups, Claims: []string{"roles"}},
+		})
 	}
 	switch name {
 	case "":
@@ -79,12 +93,12 @@ func Preset(name string) ([]Header, error) {
 	case "pomerium":
 		return four("X-Pomerium-Claim-Sub", "X-Pomerium-Claim-Email", "X-Pomerium-Claim-Name", "X-Pomerium-Claim-Groups", "sub"), nil
 	case "auth-request":
-		return []Header{
+		return separated([]Header{
 			{Name: "X-Auth-Request-User", Claims: []string{"sub"}},
 			{Name: "X-Auth-Request-Email", Claims: []string{"email"}},
 			{Name: "X-Auth-Request-Preferred-Username", Claims: []string{"username", "email"}},
-			{Name: "X-Auth-Request-Groups", Claims: []string{"roles"}, Join: ","},
-		}, nil
+			{Name: "X-Auth-Request-Groups", Claims: []string{"roles"}},
+		}), nil
 	}
 	return nil, fmt.Errorf("%q is no preset; write remote-user, auth-request, pomerium, grafana or none", name)
 }
@@ -93,6 +107,7 @@ func Preset(name string) ([]Header, error) {
 type Set struct {
 	headers []prepared
 	own     map[string]struct{} // :: folded name of a configured header → nothing
+	denies  bool                // at least one of them
 }
 
 type prepared struct {
@@ -100,9 +115,10 @@ type prepared struct {
 	key string // canonical
 }
 
-// NewSet checks the headers. All that is wrong is reported at once, each with its key below `identity`.
-func NewSet(headers []Header) (*Set, error) {
-	s := &Set{own: make(map[string]struct{}, len(headers))}
+// NewSet checks the headers. All that is wrong is reported at once, each with its key below `identity`. Headers with these
+// other names are removed as the configured ones are, and somebody else sets them: the signed assertion.
+func NewSet(headers []Header, others ...string) (*Set, error) {
+	s := &Set{own: make(map[string]struct{}, len(headers)+len(others))}
 	var problems []error
 	for i, h := range headers {
 		add := func(key, format string, args ...any) {
@@ -121,6 +137,9 @@ func NewSet(headers []Header) (*Set, error) {
 		if len(h.Claims) == 0 || slices.Contains(h.Claims, "") {
 			add("claim", "is empty; write the name of a claim")
 		}
+		if h.MaxBytes < 0 || h.MaxBytes > MaxTotal {
+			add("max_bytes", "%d is not from 1 to %d", h.MaxBytes, MaxTotal)
+		}
 		if h.Encoding > RFC2047 {
 			add("encoding", "%s is unknown; write strict, percent, base64 or rfc2047", h.Encoding)
 		}
@@ -128,8 +147,25 @@ func NewSet(headers []Header) (*Set, error) {
 			add("join", "%q cannot be told from values in the encoding %s; write a comma", h.Join, h.Encoding)
 		}
 		s.own[folded] = struct{}{}
+		s.denies = s.denies || h.Deny
 		h.Claims = slices.Clone(h.Claims)
+		if h.MaxBytes == 0 {
+			h.MaxBytes = DefaultMaxBytes
+		}
 		s.headers = append(s.headers, prepared{Header: h, key: http.CanonicalHeaderKey(h.Name)})
+	}
+	for _, name := range others {
+		folded := Fold(name)
+		_, twice := s.own[folded]
+		switch {
+		case !httpguts.ValidHeaderFieldName(name):
+			problems = append(problems, fmt.Errorf("assertion.header: %q is no header name", name))
+		case reserved(folded) && folded != "x-portero-assertion" && folded != "x-pomerium-jwt-assertion":
+			problems = append(problems, fmt.Errorf("assertion.header: %s is not for an assertion", name))
+		case twice:
+			problems = append(problems, fmt.Errorf("assertion.header: %s is there already", name))
+		}
+		s.own[folded] = struct{}{}
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
@@ -164,28 +200,50 @@ func (s *Set) Apply(h http.Header, id *identity.Identity) (omitted []string) {
 	if s == nil || id == nil {
 		return nil
 	}
-	total := 0
 	values := make([]string, 0, len(s.headers)) // one array for all: each header has one value
+	total := 0
 	for i := range s.headers {
 		header := &s.headers[i]
-		value, problem := header.value(id)
-		switch {
-		case value == "":
-		case len(value) > maxValue:
-			value, problem = "", fmt.Sprintf("longer than %d bytes", maxValue)
-		case total+len(value) > maxTotal:
-			value, problem = "", fmt.Sprintf("all headers together are longer than %d bytes", maxTotal)
-		}
+		value, problem, _ := header.within(id, &total)
 		if problem != "" {
 			omitted = append(omitted, header.key+": "+problem)
 		}
 		if value != "" {
-			total += len(value)
 			values = append(values, value)
 			h[header.key] = values[len(values)-1 : len(values) : len(values)]
 		}
 	}
 	return omitted
+}
+
+// Overflow is the name of the first header whose value for id is too long and which is not to be left out for that, "" if
+// there is none. The request is to be denied before anything of it leaves; whoever decides asks.
+func (s *Set) Overflow(id *identity.Identity) string {
+	if s == nil || id == nil || !s.denies {
+		return ""
+	}
+	total := 0
+	for i := range s.headers {
+		header := &s.headers[i]
+		if _, _, long := header.within(id, &total); long && header.Deny {
+			return header.key
+		}
+	}
+	return ""
+}
+
+// within is the header's value for id as far as the limits allow, and adds its length to total. long says that it is left out
+// for its length.
+func (p *prepared) within(id *identity.Identity, total *int) (value, problem string, long bool) {
+	value, problem = p.value(id)
+	switch {
+	case len(value) > p.MaxBytes:
+		return "", fmt.Sprintf("longer than %d bytes", p.MaxBytes), true
+	case *total+len(value) > MaxTotal:
+		return "", fmt.Sprintf("all headers together are longer than %d bytes", MaxTotal), true
+	}
+	*total += len(value)
+	return value, problem, false
 }
 
 // StripResponse removes identity headers from the response of an upstream: they would tell a proxy before us, or a
@@ -255,7 +313,7 @@ func (p *prepared) join(list []string) (value, problem string) {
 			problem = "an element has the separator or is not printable ASCII"
 			continue
 		}
-		if b.Len() > maxValue {
+		if b.Len() > p.MaxBytes {
 			break // refused by the caller whatever follows
 		}
 		if b.Len() > 0 {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"portero/internal/access"
 	"portero/internal/assertion"
 	"portero/internal/config"
@@ -43,6 +45,55 @@ func TestHeadersThatAssertionRefusesAreRefused(t *testing.T) {
 			if (part == nil) != (err == nil) {
 				t.Errorf("join %q, %s: package assertion says %v, the configuration %v", join, encoding, part, err)
 			}
+		}
+	}
+}
+
+// A preset is the same for the configuration, which prints it, as for the package that removes its headers everywhere.
+func TestPresetsAreThoseOfAssertion(t *testing.T) {
+	t.Parallel()
+	for _, preset := range []string{"", config.PresetRemoteUser, config.PresetAuthRequest, config.PresetPomerium, config.PresetGrafana, config.PresetNone} {
+		c, err := load(t, with(fmt.Sprintf("identity: {preset: %q}", preset)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := assertion.Preset(preset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []assertion.Header{}
+		for _, h := range c.Routes[0].Identity.Headers {
+			encoding, err := assertion.ParseEncoding(h.Encoding)
+			if err != nil || h.Overflow != config.OverflowDrop || h.MaxBytes != assertion.DefaultMaxBytes {
+				t.Errorf("preset %q: %+v (%v)", preset, h, err)
+			}
+			got = append(got, assertion.Header{Name: h.Name, Claims: h.Claim, Encoding: encoding, Join: h.Join})
+		}
+		if diff := cmp.Diff(append([]assertion.Header{}, want...), got); diff != "" {
+			t.Errorf("preset %q: (-assertion +config)\n%s", preset, diff)
+		}
+	}
+}
+
+func TestAssertionHeadersThatAssertionRefusesAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, name := range strings.Fields(`X-Jwt X-Portero-Assertion x-portero-assertion X-Pomerium-Jwt-Assertion X_Jwt X-Auth-Jwt X-Forwarded-Jwt X-Forwarded-User x_forwarded_email
+		Host Cookie Authorization Content-Type X-Forwarded-For X-Request-Id Proxy Sec-Jwt Te Via X-Original-Url X-Http-Method Accept-Jwt a(b`) {
+		headers, err := assertion.Preset("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, part := assertion.NewSet(headers, name)
+		_, err = load(t, with(fmt.Sprintf("identity: {assertion: {enabled: true, header: %q}}", name)))
+		if part != nil && err == nil {
+			t.Errorf("%s: the configuration takes it, and package assertion says %v", name, part)
+		}
+	}
+	for _, n := range []int{-1, 1, 4096, 16384, 16385} {
+		_, part := assertion.NewSet([]assertion.Header{{Name: "X-User", Claims: []string{"sub"}, MaxBytes: n}})
+		_, err := load(t, with(fmt.Sprintf("identity: {headers: [{name: X-User, claim: sub, max_bytes: %d}]}", n)))
+		if (part == nil) != (err == nil) {
+			t.Errorf("max_bytes %d: package assertion says %v, the configuration %v", n, part, err)
 		}
 	}
 }

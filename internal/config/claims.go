@@ -85,6 +85,10 @@ func (d *decoder) deriveScopes(c *Config) {
 				use(claim)
 			}
 		}
+		if r.Identity.Asserts() {
+			use("email")
+			use("roles")
+		}
 		for _, rule := range r.Allow {
 			if len(rule.Emails)+len(rule.EmailDomains) > 0 {
 				use("email")
@@ -166,6 +170,9 @@ func (d *decoder) checkHeaders(path string, headers []Header) {
 			if root, _, _ := strings.Cut(claim, "."); (root == "name" || root == "username" || root == "nickname") && j == 0 && namesUser(name) {
 				d.warn(at+".claim", "%s is a claim that people may change themselves, and %s is what applications take for the account; write sub or email", quote(claim), h.Name)
 			}
+		}
+		if d.ok(at) && d.ok(at+".max_bytes") && (h.MaxBytes < 1 || h.MaxBytes > maxHeaders) {
+			d.problem(at+".max_bytes", "%d is not from 1 to %d, which is what all headers have together; write a number between", h.MaxBytes, maxHeaders)
 		}
 		if d.ok(at) && d.ok(at+".join") && !separates(h.Encoding, h.Join) {
 			d.problem(at+".join", "%s cannot be told from the values that it stands between; write \",\"", quote(h.Join))

@@ -287,6 +287,13 @@ func (d *decoder) decodeScalar(k *key, v reflect.Value, path string, s *setting)
 		v.SetString(value)
 	case boolean:
 		v.SetBool(value == "true")
+	case number:
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			d.problem(path, "%s is no whole number; write one like 4096", quote(value))
+			return
+		}
+		v.SetInt(int64(n))
 	case duration:
 		length, message := parseDuration(value)
 		if message != "" {
@@ -330,6 +337,10 @@ func (d *decoder) scalar(k *key, path string, s *setting) (string, bool) {
 		}
 		return literal, true
 	case k.kind == scalars:
+	case k.kind == number && (tag == "!!int" || s.place > inFile):
+	case k.kind == number:
+		d.problem(path, "is %s; write a whole number, without quotes", describeNode(n))
+		return "", false
 	case k.kind == duration && tag == "!!int":
 		d.problem(path, "%s has no unit; write %ss for seconds, or m or h", quote(literal), literal)
 		return "", false
@@ -365,6 +376,8 @@ func (k *key) wanted() string {
 	switch k.kind {
 	case boolean:
 		return "true or false"
+	case number:
+		return "a whole number"
 	case duration:
 		return "a duration like 30s, 5m or 24h"
 	case address:

@@ -21,6 +21,7 @@ const (
 	names    // text, or a list of them
 	prefixes // list of networks
 	boolean
+	number
 	duration
 	address // URL
 	secret
@@ -120,6 +121,8 @@ func kindOf(t reflect.Type) (kind, reflect.Type) {
 		return text, nil
 	case reflect.Bool:
 		return boolean, nil
+	case reflect.Int:
+		return number, nil
 	case reflect.Struct:
 		return section, t
 	case reflect.Slice:

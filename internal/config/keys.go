@@ -23,7 +23,9 @@ var sameAs = map[string]string{
 	"routes[].identity.headers[]": "identity.headers[]",
 	"routes[].identity.preset":    "identity.preset",
 	"routes[].identity.assertion": "identity.assertion",
-	"routes[].support":            "pages.support",
+
+	"routes[].identity.assertion.audience": "routes[].identity.assertion.audience", // each application has its own
+	"routes[].support":                     "pages.support",
 }
 
 // entries has every key once, in the order of the file. The words and defaults are the contract with operators.
@@ -132,7 +134,7 @@ var entries = []entry{
 	{path: "email_domains", doc: "short for `allow: [{email_domains: …}]` (environment: PORTERO_EMAIL_DOMAINS); excludes `allow`"},
 
 	{path: "identity", doc: "what upstreams are told; a route may override"},
-	{path: "identity.headers", doc: "claim: a name, a path (custom_data.department) or a list: the first non-empty wins; encoding: strict (default) | percent | base64 | rfc2047", value: `
+	{path: "identity.headers", doc: "claim: a name, a path (custom_data.department) or a list: the first non-empty wins; encoding: strict (default) | percent | base64 | rfc2047; max_bytes: 1 to 16384 (4096); overflow: drop (default) | deny", value: `
 - {name: X-Forwarded-User, claim: sub}
 - {name: X-Forwarded-Email, claim: email}
 - {name: X-Forwarded-Preferred-Username, claim: [username, email]}
@@ -142,11 +144,15 @@ var entries = []entry{
 	{path: "identity.headers[].claim"},
 	{path: "identity.headers[].encoding", value: "strict", words: []string{EncodingStrict, EncodingPercent, EncodingBase64, EncodingRFC2047}},
 	{path: "identity.headers[].join", value: `","`, doc: "between the elements of a list", free: true},
-	{path: "identity.preset", later: true},
-	{path: "identity.assertion", later: true},
+	{path: "identity.headers[].max_bytes", value: "4096", doc: "of the value as it is sent; all headers together have 16384"},
+	{path: "identity.headers[].overflow", value: "drop", words: []string{OverflowDrop, OverflowDeny}, doc: "drop (the request leaves without the header) | deny (403)"},
+	{path: "identity.preset", doc: "instead of headers: remote-user | auth-request | pomerium | grafana | none; see docs/headers.md",
+		words: []string{"", PresetRemoteUser, PresetAuthRequest, PresetPomerium, PresetGrafana, PresetNone}},
+	{path: "identity.assertion", doc: "who somebody is, signed; see docs/assertion.md"},
 	{path: "identity.assertion.enabled", value: "false"},
 	{path: "identity.assertion.header", value: "X-Portero-Assertion"},
-	{path: "identity.assertion.lifetime", value: "60s"},
+	{path: "identity.assertion.lifetime", value: "60s", doc: "5s to 60s"},
+	{path: "identity.assertion.bind", doc: "method, path: what of the request it is good for alone", words: []string{BindMethod, BindPath}},
 
 	{path: "routes", doc: "most specific wins: host, then longest path of whole segments, exact before prefix"},
 	{path: "routes[].name", example: "wiki", doc: "in logs and metrics; default: the path"},
@@ -174,7 +180,8 @@ var entries = []entry{
 	{path: "routes[].cache", value: "protect", doc: "protect (nothing of a signed-in person in shared caches) | upstream", words: []string{CacheProtect, CacheUpstream}},
 	{path: "routes[].identity", doc: "what is said here replaces what `identity` says"},
 	{path: "routes[].identity.headers", doc: "here the application knows people by their address; an empty list tells nothing", example: `
-- {name: X-Forwarded-User, claim: email, encoding: strict, join: ","}`},
+- {name: X-Forwarded-User, claim: email, encoding: strict, join: ",", max_bytes: 4096, overflow: drop}`},
+	{path: "routes[].identity.assertion.audience", doc: "default: the origin that was typed, like https://wiki.example.com"},
 	{path: "routes[].report_only", value: "false", doc: "true: whom the rules deny is let in all the same, once signed in, and the log says would_deny"},
 	{path: "routes[].step_up"},
 	{path: "routes[].step_up.max_age", value: "0s", doc: "how old the sign-in may be, 1m or more; 0s: any age"},

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/netip"
 	"os"
@@ -303,6 +304,42 @@ func TestRoutesTakeWhatTheTopLevelSays(t *testing.T) {
 	}
 }
 
+func TestIdentityOfRoutes(t *testing.T) {
+	t.Parallel()
+	const up = "upstreams: [{url: http://a:1}]"
+	c := mustLoad(t, routes(strings.Join([]string{
+		"  - {" + up + "}",
+		"  - {path: /own, " + up + ", identity: {headers: [{name: X-User, claim: sub}], assertion: {audience: own}}}",
+		"  - {path: /remote, " + up + ", identity: {preset: remote-user, assertion: {enabled: false}}}",
+		"  - {path: /none, " + up + ", identity: {preset: none, assertion: {header: X-Jwt, lifetime: 5s, bind: []}}}",
+		"  - {path: /request, " + up + ", identity: {preset: auth-request}}",
+		"  - {path: /grafana, " + up + ", identity: {preset: grafana, headers: [{name: X-WEBAUTH-USER, claim: email}, {name: X-WEBAUTH-EMAIL, claim: [email]}, " +
+			"{name: X-WEBAUTH-NAME, claim: name, encoding: percent}, {name: X-WEBAUTH-GROUPS, claim: roles, max_bytes: 4096}]}}",
+	}, "\n"), "identity: {preset: pomerium, assertion: {enabled: true, lifetime: 30s, bind: [method]}}"))
+	var got []string
+	for _, r := range c.Routes {
+		a := r.Identity.Assertion
+		got = append(got, fmt.Sprintf("%s %d %v %q %s %q %q", r.Identity.Preset, len(r.Identity.Headers), r.Identity.Headers[:min(1, len(r.Identity.Headers))],
+			r.Identity.AssertionHeaders(), a.Lifetime, a.Bind, a.Audience))
+	}
+	header := func(name, claim string) string { return fmt.Sprintf("[{%s [%s] strict , 4096 drop}]", name, claim) }
+	want := []string{
+		"pomerium 4 " + header("X-Pomerium-Claim-Sub", "sub") + ` ["X-Portero-Assertion" "X-Pomerium-Jwt-Assertion"] 30s ["method"] ""`,
+		" 1 " + header("X-User", "sub") + ` ["X-Portero-Assertion"] 30s ["method"] "own"`,
+		"remote-user 4 " + header("Remote-User", "email") + ` [] 30s ["method"] ""`,
+		`none 0 [] ["X-Jwt"] 5s [] ""`,
+		"auth-request 4 " + header("X-Auth-Request-User", "sub") + ` ["X-Portero-Assertion"] 30s ["method"] ""`,
+		"grafana 4 " + header("X-WEBAUTH-USER", "email") + ` ["X-Portero-Assertion"] 30s ["method"] ""`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("preset, headers, assertion: (-want +got)\n%s", diff)
+	}
+	again := mustLoad(t, strings.ReplaceAll(string(c.YAML()), "(redacted)", canary))
+	if diff := cmp.Diff(string(c.YAML()), string(again.YAML())); diff != "" {
+		t.Errorf("printed and loaded: (-first +second)\n%s", diff)
+	}
+}
+
 func TestScopesFollowWhatIsNeeded(t *testing.T) {
 	t.Parallel()
 	logto := func(scopes string) string {
@@ -314,18 +351,21 @@ func TestScopesFollowWhatIsNeeded(t *testing.T) {
 		want     string
 		userinfo bool
 	}{
-		"always":                  {with(none, logto("[]"), "-email_domains", "allow: [{networks: [10.0.0.0/8]}]"), "openid offline_access profile", false},
-		"default headers":         {with(), "openid offline_access profile email roles", false},
-		"addresses in rules":      {with(none, logto("[]")), "openid offline_access profile email", false},
-		"said twice":              {with(none, logto("[openid, email, profile]")), "openid offline_access profile email", false},
-		"Logto's names":           {with(none, logto("[organizations, organization_roles, \"read:reports\"]")), "openid offline_access profile urn:logto:scope:organizations urn:logto:scope:organization_roles read:reports email", false},
-		"organizations in a rule": {with(none, "-email_domains", "allow: [{organizations: [o1]}]"), "openid offline_access profile email urn:logto:scope:organizations", false},
-		"roles there in a rule":   {with(none, "-email_domains", "allow: [{organization_roles: [\"o1:admin\"]}]"), "openid offline_access profile email urn:logto:scope:organization_roles", false},
-		"roles in an expression":  {with(none, logto("[]"), "-email_domains", `allow: [{expression: '"admin" in claims.roles && has(claims.organizations)'}]`), "openid offline_access profile urn:logto:scope:organizations roles", false},
-		"data in an expression":   {with(none, logto("[]"), "-email_domains", `allow: [{expression: 'claims["custom_data"].department == "it"'}]`), "openid offline_access profile custom_data", true},
-		"custom data in a rule":   {with(none, "-email_domains", "allow: [{claims: [{name: custom_data.department, values: [it, 7, true]}]}]"), "openid offline_access profile email custom_data", true},
-		"custom data in a header": {with("identity: {headers: [{name: X-Department, claim: [custom_data.department, email]}]}"), "openid offline_access profile email custom_data", true},
-		"header nobody gets":      {routes("  - {path: /a, access: public, upstreams: [{url: http://a:1}]}", "identity: {headers: [{name: X-D, claim: custom_data.d}]}"), "openid offline_access profile email", false},
+		"always":                   {with(none, logto("[]"), "-email_domains", "allow: [{networks: [10.0.0.0/8]}]"), "openid offline_access profile", false},
+		"default headers":          {with(), "openid offline_access profile email roles", false},
+		"addresses in rules":       {with(none, logto("[]")), "openid offline_access profile email", false},
+		"said twice":               {with(none, logto("[openid, email, profile]")), "openid offline_access profile email", false},
+		"Logto's names":            {with(none, logto("[organizations, organization_roles, \"read:reports\"]")), "openid offline_access profile urn:logto:scope:organizations urn:logto:scope:organization_roles read:reports email", false},
+		"organizations in a rule":  {with(none, "-email_domains", "allow: [{organizations: [o1]}]"), "openid offline_access profile email urn:logto:scope:organizations", false},
+		"roles there in a rule":    {with(none, "-email_domains", "allow: [{organization_roles: [\"o1:admin\"]}]"), "openid offline_access profile email urn:logto:scope:organization_roles", false},
+		"roles in an expression":   {with(none, logto("[]"), "-email_domains", `allow: [{expression: '"admin" in claims.roles && has(claims.organizations)'}]`), "openid offline_access profile urn:logto:scope:organizations roles", false},
+		"data in an expression":    {with(none, logto("[]"), "-email_domains", `allow: [{expression: 'claims["custom_data"].department == "it"'}]`), "openid offline_access profile custom_data", true},
+		"custom data in a rule":    {with(none, "-email_domains", "allow: [{claims: [{name: custom_data.department, values: [it, 7, true]}]}]"), "openid offline_access profile email custom_data", true},
+		"custom data in a header":  {with("identity: {headers: [{name: X-Department, claim: [custom_data.department, email]}]}"), "openid offline_access profile email custom_data", true},
+		"header nobody gets":       {routes("  - {path: /a, access: public, upstreams: [{url: http://a:1}]}", "identity: {headers: [{name: X-D, claim: custom_data.d}]}"), "openid offline_access profile email", false},
+		"assertion":                {with("identity: {preset: none, assertion: {enabled: true}}", logto("[]"), "-email_domains", "allow: [{networks: [10.0.0.0/8]}]"), "openid offline_access profile email roles", false},
+		"preset with an assertion": {with("identity: {preset: pomerium}", logto("[]"), "-email_domains", "allow: [{networks: [10.0.0.0/8]}]"), "openid offline_access profile email roles", false},
+		"preset without anything":  {with("identity: {preset: none}", logto("[]"), "-email_domains", "allow: [{networks: [10.0.0.0/8]}]"), "openid offline_access profile", false},
 	} {
 		c := mustLoad(t, tt.text)
 		if got := strings.Join(c.Logto.FinalScopes(), " "); got != tt.want {

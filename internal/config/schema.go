@@ -48,6 +48,8 @@ func (k *key) schema() map[string]any {
 		s = map[string]any{"oneOf": []any{k.schemaOfText(), map[string]any{"type": "array", "items": k.schemaOfText(), "uniqueItems": true}}}
 	case boolean:
 		s = map[string]any{"type": "boolean"}
+	case number:
+		s = map[string]any{"type": "integer"}
 	case duration:
 		s = map[string]any{"type": "string", "pattern": `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`}
 	case address:

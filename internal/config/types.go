@@ -214,10 +214,26 @@ type Scalars []string
 
 // Identity is what upstreams are told about a person.
 type Identity struct {
-	Headers   []Header  `key:"headers"`
+	Headers   []Header  `key:"headers"` // after Load: those of Preset, if there is one
 	Preset    string    `key:"preset"`
 	Assertion Assertion `key:"assertion"`
 }
+
+// RouteIdentity is what the upstreams of a route are told. After Load it is complete.
+type RouteIdentity struct {
+	Headers   []Header       `key:"headers"`
+	Preset    string         `key:"preset"`
+	Assertion RouteAssertion `key:"assertion"`
+}
+
+// The presets. Each is a list of headers; pomerium has the assertion too.
+const (
+	PresetRemoteUser  = "remote-user"
+	PresetAuthRequest = "auth-request"
+	PresetPomerium    = "pomerium"
+	PresetGrafana     = "grafana"
+	PresetNone        = "none"
+)
 
 // Header is one header with the identity.
 type Header struct {
@@ -225,7 +241,15 @@ type Header struct {
 	Claim    Names  `key:"claim"` // the first that is not empty wins
 	Encoding string `key:"encoding"`
 	Join     string `key:"join"`
+	MaxBytes int    `key:"max_bytes"`
+	Overflow string `key:"overflow"` // OverflowDrop or OverflowDeny
 }
+
+// What becomes of a request whose header would be longer than it may be.
+const (
+	OverflowDrop = "drop" // it leaves without the header
+	OverflowDeny = "deny" // it does not leave
+)
 
 // Names is one name, or a list of them.
 type Names []string
@@ -240,35 +264,51 @@ const (
 
 // Assertion is the signed form of the identity.
 type Assertion struct {
+	Enabled  bool          `key:"enabled"` // PresetPomerium sends one in a header of its own without it
+	Header   string        `key:"header"`
+	Lifetime time.Duration `key:"lifetime"`
+	Bind     []string      `key:"bind"` // BindMethod, BindPath
+}
+
+// RouteAssertion is an assertion for the application behind one route.
+type RouteAssertion struct {
 	Enabled  bool          `key:"enabled"`
 	Header   string        `key:"header"`
 	Lifetime time.Duration `key:"lifetime"`
+	Bind     []string      `key:"bind"`
+	Audience string        `key:"audience"` // empty: the origin that was typed
 }
+
+// What of the request an assertion is good for alone.
+const (
+	BindMethod = "method"
+	BindPath   = "path"
+)
 
 // Route is a part of an application and who may use it. After Load every field has its effective value: Hosts, Allow and
 // Identity.Headers are those of the top level where the route says nothing.
 type Route struct {
-	Name          string      `key:"name"`  // unique
-	Title         string      `key:"title"` // empty: Pages.Name, else the host
-	Hosts         []string    `key:"hosts"` // canonical, without port
-	Path          string      `key:"path"`  // without a slash at its end, save "/"
-	Match         string      `key:"match"` // MatchPrefix or MatchExact
-	Methods       []string    `key:"methods"`
-	Upstreams     []Upstream  `key:"upstreams"`
-	Access        string      `key:"access"`
-	Allow         []Rule      `key:"allow"` // nil unless Access is AccessSignedIn
-	Paths         string      `key:"paths"` // PathsStrict or PathsByRoute
-	StripPrefix   bool        `key:"strip_prefix"`
-	PreserveHost  bool        `key:"preserve_host"`
-	Timeouts      Timeouts    `key:"timeouts"`
-	Authorization string      `key:"authorization"` // AuthorizationPass or AuthorizationDrop
-	Cache         string      `key:"cache"`         // CacheProtect or CacheUpstream
-	Identity      Identity    `key:"identity"`
-	Support       Support     `key:"support"` // empty: that of Pages
-	ReportOnly    bool        `key:"report_only"`
-	StepUp        StepUp      `key:"step_up"`
-	AccessToken   AccessToken `key:"access_token"`
-	Bearer        Bearer      `key:"bearer"`
+	Name          string        `key:"name"`  // unique
+	Title         string        `key:"title"` // empty: Pages.Name, else the host
+	Hosts         []string      `key:"hosts"` // canonical, without port
+	Path          string        `key:"path"`  // without a slash at its end, save "/"
+	Match         string        `key:"match"` // MatchPrefix or MatchExact
+	Methods       []string      `key:"methods"`
+	Upstreams     []Upstream    `key:"upstreams"`
+	Access        string        `key:"access"`
+	Allow         []Rule        `key:"allow"` // nil unless Access is AccessSignedIn
+	Paths         string        `key:"paths"` // PathsStrict or PathsByRoute
+	StripPrefix   bool          `key:"strip_prefix"`
+	PreserveHost  bool          `key:"preserve_host"`
+	Timeouts      Timeouts      `key:"timeouts"`
+	Authorization string        `key:"authorization"` // AuthorizationPass or AuthorizationDrop
+	Cache         string        `key:"cache"`         // CacheProtect or CacheUpstream
+	Identity      RouteIdentity `key:"identity"`
+	Support       Support       `key:"support"` // empty: that of Pages
+	ReportOnly    bool          `key:"report_only"`
+	StepUp        StepUp        `key:"step_up"`
+	AccessToken   AccessToken   `key:"access_token"`
+	Bearer        Bearer        `key:"bearer"`
 }
 
 // How a route's path is compared.

@@ -125,8 +125,6 @@ func (d *decoder) checkDomain(path string, to *string, domain string) {
 	}
 }
 
-func (d *decoder) checkIdentity(c *Config) { d.checkHeaders("identity.headers", c.Identity.Headers) }
-
 // checkRoutes completes and checks the routes.
 func (d *decoder) checkRoutes(c *Config) {
 	short := c.Upstream != nil
@@ -155,11 +153,7 @@ func (d *decoder) checkRoutes(c *Config) {
 		d.checkUpstreams(path, r, short)
 		d.checkAccess(c, path, r)
 		d.checkSupport(path+".support", r.Support)
-		if d.wasSet(path + ".identity.headers") {
-			d.checkHeaders(path+".identity.headers", r.Identity.Headers)
-		} else {
-			r.Identity.Headers = c.Identity.Headers
-		}
+		d.checkRouteIdentity(path+".identity", c, &r.Identity)
 		d.checkName(path, r, names, i)
 		for j := range i {
 			d.checkEqual(path, r, &c.Routes[j], j)

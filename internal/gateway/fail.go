@@ -181,6 +181,10 @@ func (g *generation) denial(r *http.Request, d *denied, base page.Page) answer {
 	ret := g.retry(r)
 	rt := d.decision.Route
 	base.App, base.Support = g.appOf(rt), g.supportOf(rt)
+	if header := d.decision.Header; header != "" {
+		g.log.Warn("a request was denied: what the application has to be told is too long", "header", header, "route", rt.Name,
+			"support_code", telemetry.FromContext(r.Context()).SupportCode())
+	}
 	switch {
 	case errors.Is(d.cause, authflow.ErrAccessDenied):
 		base.ID = page.Denied

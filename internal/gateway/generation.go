@@ -50,6 +50,7 @@ type generation struct {
 	flow      *authflow.Flow
 	live      *live.Registry
 	proxies   []*upstream.Proxy // :: route.Index → its proxy, nil for a route without upstreams
+	headers   []*assertion.Set  // :: route.Index → what its upstreams are told, nil for a route without
 	supports  []*page.Support   // :: route.Index → its support contact, nil for the general one
 	homeURL   string
 }
@@ -318,6 +319,7 @@ func sameLogto(a, b config.Logto) bool {
 func (gen *generation) buildProxies(g *Gateway) error {
 	cfg := gen.config
 	gen.proxies = make([]*upstream.Proxy, len(cfg.Routes))
+	gen.headers = make([]*assertion.Set, len(cfg.Routes))
 	gen.supports = make([]*page.Support, len(cfg.Routes))
 	byIndex := make([]*route.Route, len(cfg.Routes))
 	for _, rt := range gen.table.Routes() {
@@ -332,8 +334,8 @@ func (gen *generation) buildProxies(g *Gateway) error {
 		if len(r.Upstreams) == 0 {
 			continue
 		}
-		headers, err := assertion.NewSet(headers(r.Identity.Headers))
-		if err != nil {
+		var err error
+		if gen.headers[i], err = assertion.NewSet(headers(r.Identity.Headers), signedIn(r.Identity)...); err != nil {
 			errs = append(errs, fmt.Errorf("routes[%d].identity: %w", i, err))
 			continue
 		}
@@ -346,7 +348,7 @@ func (gen *generation) buildProxies(g *Gateway) error {
 			Connect: r.Timeouts.Connect, ResponseHeader: r.Timeouts.ResponseHeader, Idle: r.Timeouts.Idle,
 			DropAuthorization: r.Authorization == config.AuthorizationDrop,
 			ProtectCache:      r.Cache == config.CacheProtect && r.Access != config.AccessPublic,
-			OwnCookie:         ownCookie, Headers: headers, Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL, OriginOf: cfg.Origin,
+			OwnCookie:         ownCookie, Headers: gen.headers[i], Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL, OriginOf: cfg.Origin,
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("routes[%d]: %w", i, err))
@@ -355,12 +357,22 @@ func (gen *generation) buildProxies(g *Gateway) error {
 	return errors.Join(errs...)
 }
 
+// signedIn are the headers of the signed assertion, those that are switched off included: no client sends one.
+func signedIn(r config.RouteIdentity) []string {
+	names := r.AssertionHeaders()
+	if header := assertion.Fold(r.Assertion.Header); !slices.ContainsFunc(names, func(n string) bool { return assertion.Fold(n) == header }) {
+		names = append(names, r.Assertion.Header)
+	}
+	return names
+}
+
 func headers(list []config.Header) []assertion.Header {
 	encodings := []string{config.EncodingStrict, config.EncodingPercent, config.EncodingBase64, config.EncodingRFC2047}
 	out := make([]assertion.Header, 0, len(list))
 	for _, h := range list {
 		out = append(out, assertion.Header{
 			Name: h.Name, Claims: h.Claim, Join: h.Join, Encoding: assertion.Encoding(max(0, slices.Index(encodings, h.Encoding))),
+			MaxBytes: h.MaxBytes, Deny: h.Overflow == config.OverflowDeny,
 		})
 	}
 	return out

@@ -107,7 +107,7 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 // decide asks the guard, and notes its answer for the access log.
 func (g *generation) decide(r *http.Request, rt *route.Route, target route.Target, from forwarded.Request, found session.Lookup, trouble error) guard.Decision {
 	d := g.guard.Decide(r.Context(), guard.Request{
-		Route: rt, Session: found.Session, Missing: found.Reason, Lookup: trouble, Client: from.Client,
+		Route: rt, Session: found.Session, Missing: found.Reason, Lookup: trouble, Client: from.Client, Headers: g.headers[rt.Index],
 		Method: r.Method, Scheme: from.Scheme, Host: from.Host, Path: target.Path, RequestID: from.RequestID,
 	})
 	x := telemetry.FromContext(r.Context())

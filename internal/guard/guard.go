@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"portero/internal/access"
+	"portero/internal/assertion"
 	"portero/internal/audit"
 	"portero/internal/expression"
 	"portero/internal/identity"
@@ -67,6 +68,7 @@ const (
 	ReasonNoRule           Reason = "no-rule"           // deny: signed in, but no rule lets this person in
 	ReasonNetwork          Reason = "network"           // deny: a rule would let this person in from another network
 	ReasonRuleError        Reason = "rule-error"        // deny: no rule lets this person in, and Decision.Rule could not be evaluated
+	ReasonHeaderOverflow   Reason = "header-overflow"   // deny: what the upstream has to be told is too long, see Decision.Header
 	ReasonRouteDenied      Reason = "route-denied"      // deny: the route lets nobody in
 	ReasonNoRoute          Reason = "no-route"          // deny: there is no route
 	ReasonStoreUnavailable Reason = "store-unavailable" // deny: the session store could not be asked
@@ -80,6 +82,7 @@ type Request struct {
 	Missing session.Reason   // why Session is nil; a session with a reason not to be there is none
 	Lookup  error            // why nobody knows whether there is a session; nil: it is known
 	Client  netip.Addr       // for rules with networks; invalid: in none
+	Headers *assertion.Set   // what the upstream of the route is told; nil: nothing
 
 	// For rules and for the audit entry.
 	Method, Scheme, Host, Path string
@@ -98,6 +101,7 @@ type Decision struct {
 	Identity    *identity.Identity // whom the upstream is told about; nil: nobody
 	Missing     session.Reason     // with ReasonNoSession: what became of the session
 	NetworkOnly bool               // denied, but the same person would be allowed from another network
+	Header      string             // with ReasonHeaderOverflow: the header that would be too long
 	MaxAge      time.Duration      // with ReasonStepUp: how old the sign-in may be
 }
 
@@ -128,7 +132,7 @@ type Guard struct {
 
 // Decide is the one function that can say Allow; it writes the audit entry before it returns.
 func (g *Guard) Decide(ctx context.Context, r Request) Decision {
-	d := g.decide(ctx, r)
+	d := tellable(r, g.decide(ctx, r))
 	if g.Audit != nil && (d.Outcome != Allow || d.Reason != ReasonPublic) {
 		g.Audit.Record(ctx, event(r, d))
 	}
@@ -209,6 +213,14 @@ func (g *Guard) signedIn(ctx context.Context, r Request, s *session.Session) Dec
 func tooOld(signedIn, now time.Time, most time.Duration) bool {
 	age := now.Sub(signedIn)
 	return signedIn.IsZero() || age > most || age < -clockSlack
+}
+
+// tellable denies where the upstream could not be told who it is and the configuration wants it to know.
+func tellable(r Request, d Decision) Decision {
+	if header := r.Headers.Overflow(d.Identity); header != "" {
+		return Decision{Reason: ReasonHeaderOverflow, Route: d.Route, Header: header}
+	}
+	return d
 }
 
 // event is the audit entry. It names the person of the session even where nobody was told about them.
