@@ -32,6 +32,7 @@ Begin with "portero demo", which needs no account, or with "portero config examp
 		withSettings(checkCommand()),
 		configCommand(),
 		withSettings(healthCommand()),
+		importCommand(),
 		withSettings(inviteCommand()),
 		sessionsCommand(),
 		secretCommand(),
