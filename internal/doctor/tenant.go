@@ -78,37 +78,29 @@ func (t *tenant) checkManagement(ctx context.Context) Finding {
 	}
 	err := t.state(ctx).err
 	expected := "Logto's Management API to answer " + t.managementKey()
+	const pass = "what stands in front of Logto has to pass /api/ on to it, unchanged"
 	var refused *management.RefusedError
-	if !errors.As(err, &refused) {
-		switch {
-		case err == nil:
-			return ok("Logto's settings can be read")
-		case errors.Is(err, management.ErrUnavailable):
-			return failed(expected, "no answer of the Management API that means something", "look at Logto's log; what stands in front of Logto has to pass /api/ on to it")
-		}
+	var told interface{ Hint() string }
+	switch {
+	case err == nil:
+		return ok("Logto's settings can be read")
+	case !errors.As(err, &told):
 		return failed(expected, "the calls cannot be made", "look at logto.ca_file and logto.management")
+	case !errors.As(err, &refused):
+		return failed(expected, "no answer of the Management API that means something", told.Hint()+"; "+pass)
 	}
 	seen := fmt.Sprintf("status %d to the call %q", refused.Status, refused.Call)
-	code := strings.TrimPrefix(refused.Code, "oidc.")
-	if plainWord(code) {
-		seen += " (" + code + ")"
+	if refused.Code != "" {
+		seen += " (" + refused.Code + ")"
 	}
-	token := refused.Call == "token"
-	switch {
-	case token && refused.Status == 401:
-		return failed(expected, "Logto does not take the secret (401 invalid_client)", "copy an app secret of the machine-to-machine application from Logto's console to "+t.managementKey())
-	case token && code == "invalid_client":
-		return failed(expected, "Logto does not know the application (400 invalid_client)", "copy the App ID of the machine-to-machine application from Logto's console to logto.management.app_id")
-	case token && code == "invalid_target":
-		return failed(expected, "Logto has no API "+m.Resource, "write the identifier that Logto's console shows for the Logto Management API (API resources) into logto.management.resource")
-	case token && code == "unauthorized_client":
-		return failed(expected, "the application is not of the type Machine-to-machine", configure)
-	case refused.Status == 403:
-		return failed(expected, "the application may not use it (403)", "give the machine-to-machine application the role \"Logto Management API access\" in Logto's console (Applications, the application, Roles)")
-	case refused.Status == 401:
-		return failed(expected, "the API does not take Logto's own token (401)", "what stands in front of Logto has to pass the Authorization header on to it; logto.management.resource has to be the identifier that Logto's console shows for the Logto Management API")
+	reason := refused.Reason()
+	if reason != "" {
+		seen += ": " + reason
 	}
-	return failed(expected, seen, "look at Logto's log; what stands in front of Logto has to pass /api/ on to it, unchanged")
+	if reason == "" || refused.Code == "" { // perhaps it is not Logto that answered
+		return failed(expected, seen, refused.Hint()+"; "+pass)
+	}
+	return failed(expected, seen, refused.Hint())
 }
 
 func (t *tenant) managementKey() string {

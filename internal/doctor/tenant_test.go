@@ -64,39 +64,49 @@ func TestTenantChecks(t *testing.T) {
 				w.replace("app_secret: "+w.logto.ManagementSecret, "app_secret: another-secret-of-0123456789")
 				w.secrets["another-secret-of-0123456789"] = "the secret of the Management API"
 			},
-			check: "logto-management", want: Failed, says: []string{"401 invalid_client", "logto.management.app_secret"}, skips: ofTenant,
+			check: "logto-management", want: Failed, says: []string{"status 401", "invalid_client", "logto.management.app_secret", "the secret of the machine-to-machine application is wrong"}, skips: ofTenant,
 		},
 		{
 			name: "unknown application", change: func(w *world) { w.replace("app_id: "+w.logto.ManagementID, "app_id: nobody") },
-			check: "logto-management", want: Failed, says: []string{"400 invalid_client", "logto.management.app_id"}, skips: ofTenant,
+			check: "logto-management", want: Failed, says: []string{"status 400", "invalid_client", "no application of the id in logto.management.app_id"}, skips: ofTenant,
 		},
 		{
 			name: "another resource", change: func(w *world) {
 				w.replace("management: {", "management: {resource: https://tenant.logto.app/api, ")
 			},
-			check: "logto-management", want: Failed, says: []string{"no API https://tenant.logto.app/api", "logto.management.resource"}, skips: ofTenant,
+			check: "logto-management", want: Failed, says: []string{"no API of the indicator in logto.management.resource"}, skips: ofTenant,
 		},
 		{
 			name: "an application of another type", change: func(w *world) { w.byManagement(oauthError(400, "unauthorized_client")) },
-			check: "logto-management", want: Failed, says: []string{"not of the type Machine-to-machine"}, skips: ofTenant,
+			check: "logto-management", want: Failed, says: []string{"logto.management.app_id is not a machine-to-machine application", "logto.management"}, skips: ofTenant,
 		},
 		{
 			name: "the role is missing", change: func(w *world) { w.hook("/api/connectors", apiError(403, "auth.forbidden")) },
-			check: "logto-management", want: Failed, says: []string{"403", "the role \"Logto Management API access\""}, skips: ofTenant,
+			check: "logto-management", want: Failed, says: []string{"403", "logto.management.app_id", "the role \"Logto Management API access\""}, skips: ofTenant,
 		},
 		{
 			name: "its own token is not taken", change: func(w *world) { w.hook("/api/connectors", apiError(401, "auth.unauthorized")) },
-			check: "logto-management", want: Failed, says: []string{"401", "Authorization header", "logto.management.resource"}, skips: ofTenant,
+			check: "logto-management", want: Failed, says: []string{"401", "logto.endpoint", "logto.management.resource"}, skips: ofTenant,
+		},
+		{
+			name: "the token does not arrive", change: func(w *world) { w.hook("/api/connectors", apiError(401, "auth.authorization_header_missing")) },
+			check: "logto-management", want: Failed, says: []string{"401", "header Authorization", "logto.internal_endpoint"}, skips: ofTenant,
+		},
+		{
+			name: "no API there", change: func(w *world) {
+				w.hook("/api/connectors", func(rw http.ResponseWriter, r *http.Request) { http.NotFound(rw, r) })
+			},
+			check: "logto-management", want: Failed, says: []string{"404", "logto.endpoint", "pass /api/ on"}, skips: ofTenant,
 		},
 		{
 			name: "a refusal that nobody foresaw", change: func(w *world) { w.hook("/api/connectors", apiError(418, "auth.tea")) },
-			check: "logto-management", want: Failed, says: []string{"status 418", "auth.tea", "/api/"}, skips: ofTenant,
+			check: "logto-management", want: Failed, says: []string{"status 418", "auth.tea", "Logto's log", "/api/"}, skips: ofTenant,
 		},
 		{
 			name: "not the API", change: func(w *world) {
 				w.hook("/api/connectors", func(rw http.ResponseWriter, r *http.Request) { fmt.Fprint(rw, foreignText) })
 			},
-			check: "logto-management", want: Failed, says: []string{"status 200", "/api/"}, skips: ofTenant,
+			check: "logto-management", want: Failed, says: []string{"status 200", "logto.endpoint", "/api/"}, skips: ofTenant,
 		},
 		{
 			name: "out of order", change: func(w *world) {
@@ -105,7 +115,7 @@ func TestTenantChecks(t *testing.T) {
 					apiError(503, "system")(rw, r)
 				})
 			},
-			check: "logto-management", want: Failed, says: []string{"no answer"}, skips: ofTenant,
+			check: "logto-management", want: Failed, says: []string{"no answer", "log of Logto", "/api/"}, skips: ofTenant,
 		},
 		{
 			name: "no such application", change: func(w *world) { w.hook("/api/applications/", apiError(404, "entity.not_exists_with_id")) },

@@ -117,7 +117,7 @@ func (d *Deliveries) Configured(usage string) (Delivery, error) {
 		}
 	}
 	if len(d.list) > 0 {
-		return Delivery{}, fmt.Errorf("%w for %s, and no Generic one; add one of them to mailgun.deliveries", ErrNoDelivery, usage)
+		return Delivery{}, fmt.Errorf("%w for %s in mailgun.deliveries, and no Generic one", ErrNoDelivery, usage)
 	}
 	return Default(usage, d.name), nil
 }

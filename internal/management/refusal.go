@@ -53,6 +53,12 @@ func (e *RefusedError) Is(target error) bool {
 	return false
 }
 
+// Reason is why Logto refused, in words; "": it is not known.
+func (e *RefusedError) Reason() string {
+	reason, _ := e.explain()
+	return reason
+}
+
 // Hint is what to do about it; "": nobody but the caller knows.
 func (e *RefusedError) Hint() string {
 	_, hint := e.explain()
@@ -88,7 +94,7 @@ func (e *RefusedError) explain() (reason, hint string) {
 	case "invalid_client":
 		if e.Status == http.StatusUnauthorized {
 			return "the secret of the machine-to-machine application is wrong",
-				console + "open the application of logto.management.app_id and copy its app secret to logto.management.app_secret (or to the file of app_secret_file)"
+				console + "open the application of logto.management.app_id and copy its app secret to logto.management.app_secret, or to the file of logto.management.app_secret_file"
 		}
 		return "Logto has no application of the id in logto.management.app_id",
 			console + "create an application of the type Machine-to-machine with the role " + role + " and put its App ID under logto.management.app_id; one of the admin tenant is not good here"
@@ -170,12 +176,15 @@ func (e *RefusedError) explainMail() (reason, hint string) {
 	if e.MailStatus == 0 {
 		return "Logto could not reach Mailgun", "check that the machine on which Logto runs may connect to mailgun.endpoint"
 	}
+	const region = "a domain in the EU needs mailgun.endpoint: https://api.eu.mailgun.net, any other https://api.mailgun.net"
 	reason = fmt.Sprintf("Mailgun refused with status %d what Logto sent", e.MailStatus)
 	switch {
 	case e.MailStatus == http.StatusUnauthorized, e.MailStatus == http.StatusForbidden:
-		hint = "check mailgun.api_key (or the file of api_key_file), and that mailgun.endpoint is of the region of the domain; a key of one domain cannot send for another"
+		reason = fmt.Sprintf("Mailgun does not take the key that Logto shows (status %d)", e.MailStatus)
+		hint = "check mailgun.api_key (or the file of mailgun.api_key_file): a key of one domain cannot send for another, nor one of one region in the other; " + region
 	case e.MailStatus == http.StatusNotFound:
-		hint = "check mailgun.domain, and that mailgun.endpoint is of its region"
+		reason = "Mailgun takes the key and does not know the domain (status 404)"
+		hint = "check mailgun.domain; " + region
 	case e.MailStatus == http.StatusTooManyRequests:
 		hint = "Mailgun limits what is sent: try again later"
 	case e.MailStatus >= 500:

@@ -58,6 +58,8 @@ type Email struct {
 	APIKey     config.Secret
 	From       string
 	Deliveries map[string]management.Object // :: usage → delivery, as Logto writes it
+	// Defaults are the usages whose delivery is the default though others are configured.
+	Defaults []string
 }
 
 // DefaultEndpoint is Mailgun's address where the connector names none.
@@ -207,6 +209,9 @@ func newEmail(c *config.Config) *Email {
 	}
 	for _, usage := range mail.Usages() {
 		if e.Deliveries[usage] == nil {
+			if len(m.Deliveries) > 0 {
+				e.Defaults = append(e.Defaults, usage)
+			}
 			d := mail.Default(usage, name)
 			e.Deliveries[usage] = delivery(config.Delivery{Subject: d.Subject, HTML: d.HTML, Text: d.Text})
 		}

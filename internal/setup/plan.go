@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"portero/internal/mail"
 	"portero/internal/management"
 )
 
@@ -112,6 +113,13 @@ func (p *Plan) planEmail(want *Email, have *management.Connector, o Options) {
 	}
 	if want.Endpoint != "" && !strings.HasSuffix(want.Endpoint, ".mailgun.net") {
 		p.problem("mailgun.endpoint", "%q is refused by Logto, which takes addresses that end in .mailgun.net alone; write one, or remove the key for %s", want.Endpoint, DefaultEndpoint)
+	}
+	for _, usage := range want.Defaults {
+		if usage == mail.Generic {
+			p.note("mailgun.deliveries has no usage: Generic, so Logto gets the short default mail for whatever has none of its own; write one to have your own")
+			continue
+		}
+		p.note("mailgun.deliveries has neither usage: %s nor usage: Generic, so Logto gets the short default mail for it; write one of them to have your own", usage)
 	}
 	c := Change{Action: Add, What: "e-mail connector", Name: management.MailgunConnector}
 	if have == nil || have.Factory != management.MailgunConnector {

@@ -72,7 +72,12 @@ func (t TestEmail) delivery(c *config.Config) (mail.Delivery, error) {
 	if err != nil {
 		return mail.Delivery{}, err
 	}
-	return deliveries.Configured(t.Usage)
+	d, err := deliveries.Configured(t.Usage)
+	if errors.Is(err, mail.ErrNoDelivery) {
+		return d, &hintedError{fmt.Errorf("%w; portero setup apply gives Logto the short default mail for it, which cannot be tried here", err),
+			fmt.Sprintf("add an entry with usage: %s, or one with usage: Generic for all that have none, to mailgun.deliveries", t.Usage)}
+	}
+	return d, err
 }
 
 // Direct sends the mail at Mailgun, without Logto, and returns the usage whose delivery it was made of. client nil: one of
@@ -107,24 +112,12 @@ func (t TestEmail) ThroughLogto(ctx context.Context, m *management.Client, c *co
 	return d.Usage, explainTest(m.TestConnector(ctx, management.MailgunConnector, t.To, email.Config()))
 }
 
-// explainTest says what has to change when Logto does not send the mail. What Logto answered has key and code in it.
+// explainTest says where else to look when Mailgun did not take what Logto sent. The rest the error says itself.
 func explainTest(err error) error {
 	var refused *management.RefusedError
-	if !errors.As(err, &refused) {
+	if !errors.As(err, &refused) || refused.Code != "connector.general" {
 		return err
 	}
-	const direct = "to see what Mailgun says, leave Logto out: portero setup test-email ADDRESS --direct"
-	switch refused.Code {
-	case "connector.general":
-		return &hintedError{fmt.Errorf("the mail was not sent by Logto: check mailgun.api_key, mailgun.domain, mailgun.from, and mailgun.endpoint (domains in the EU need https://api.eu.mailgun.net): %w", err), direct}
-	case "connector.invalid_config":
-		return &hintedError{fmt.Errorf("the connector's configuration is not taken by Logto: check mailgun.endpoint, whose host has to end with .mailgun.net, and mailgun.deliveries: %w", err), direct}
-	case "connector.template_not_found":
-		return fmt.Errorf("no delivery is there for Logto to send; add a Generic one to mailgun.deliveries: %w", err)
-	case "connector.not_found":
-		return fmt.Errorf("the connector mailgun-email is not installed in this Logto; install Logto's official connectors: %w", err)
-	case "guard.invalid_input":
-		return fmt.Errorf("the address or the configuration is not taken by Logto: %w", err)
-	}
-	return err
+	return &hintedError{fmt.Errorf("the mail was not sent: %w", err),
+		refused.Hint() + "; portero doctor asks Mailgun itself what it is, and portero setup test-email ADDRESS --direct leaves Logto out"}
 }

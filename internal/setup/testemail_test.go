@@ -125,7 +125,7 @@ func TestTestEmailThatCannotBe(t *testing.T) {
 		"a header":              {setup.TestEmail{To: "a@example.com\r\nBcc: b@example.com", Usage: mail.SignIn}, "https://api.mailgun.net", "", setup.ErrTestEmail, "one address"},
 		"unknown usage":         {setup.TestEmail{To: "a@example.com", Usage: "signin"}, "https://api.mailgun.net", "", setup.ErrTestEmail, "ForgotPassword"},
 		"nothing is configured": {setup.TestEmail{To: "a@example.com", Usage: mail.SignIn}, "", "", nil, "mailgun.domain"},
-		"no delivery for it":    {setup.TestEmail{To: "a@example.com", Usage: mail.Register}, "https://api.mailgun.net", signIn, mail.ErrNoDelivery, "mailgun.deliveries"},
+		"no delivery for it":    {setup.TestEmail{To: "a@example.com", Usage: mail.Register}, "https://api.mailgun.net", signIn, mail.ErrNoDelivery, "the short default mail"},
 	} {
 		c := mailConfig(t, nil, tt.endpoint, tt.deliveries)
 		client, err := setup.NewClient(c)
@@ -222,11 +222,17 @@ func TestTestEmailThatFails(t *testing.T) {
 	for name, tt := range map[string]struct {
 		send     error
 		endpoint string
-		says     []string
+		says     string
+		hints    []string
 	}{
-		"Mailgun refuses":      {&tenant.MailError{Status: 401, Body: mailKey + " " + mailText}, "https://api.mailgun.net", []string{"mailgun.api_key", "mailgun.endpoint", "api.eu.mailgun.net"}},
-		"Mailgun is away":      {errors.New("connect ECONNREFUSED"), "https://api.mailgun.net", []string{"mailgun.api_key"}},
-		"the endpoint is none": {nil, "http://127.0.0.1:1", []string{".mailgun.net"}},
+		"wrong key, or region": {&tenant.MailError{Status: 401, Body: mailKey + " " + mailText}, "https://api.mailgun.net", "does not take the key",
+			[]string{"mailgun.api_key", "mailgun.endpoint: https://api.eu.mailgun.net", "portero doctor", "--direct"}},
+		"no such domain, or region": {&tenant.MailError{Status: 404, Body: mailKey + " " + mailText}, "https://api.eu.mailgun.net", "does not know the domain",
+			[]string{"mailgun.domain", "any other https://api.mailgun.net", "portero doctor", "--direct"}},
+		"Mailgun refuses":      {&tenant.MailError{Status: 400, Body: mailKey + " " + mailText}, "https://api.mailgun.net", "status 400", []string{"mailgun.from", "--direct"}},
+		"Mailgun in trouble":   {&tenant.MailError{Status: 503, Body: mailKey + " " + mailText}, "https://api.mailgun.net", "status 503", []string{"try again later", "--direct"}},
+		"Mailgun is away":      {errors.New("connect ECONNREFUSED"), "https://api.mailgun.net", "could not reach Mailgun", []string{"mailgun.endpoint", "--direct"}},
+		"the endpoint is none": {nil, "http://127.0.0.1:1", "at endpoint", []string{"mailgun.endpoint to https://api.mailgun.net", ".mailgun.net"}},
 	} {
 		logto := gatewaytest.NewTenant(t, gatewaytest.TenantOptions{Send: func(context.Context, tenant.Mail) error { return tt.send }})
 		c := mailConfig(t, logto, tt.endpoint, signIn)
@@ -235,19 +241,45 @@ func TestTestEmailThatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = setup.TestEmail{To: "a@example.com", Usage: mail.SignIn}.ThroughLogto(t.Context(), client, c)
-		if err == nil {
-			t.Errorf("%s: got no error", name)
+		var advice interface{ Hint() string }
+		if !errors.As(err, &advice) || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: got error %v, want one that says %q, with a hint", name, err, tt.says)
 			continue
 		}
 		withoutMail(t, err)
-		for _, word := range tt.says {
-			if !strings.Contains(err.Error(), word) {
-				t.Errorf("%s: got error %q, want it to say %s", name, err, word)
+		for _, words := range tt.hints {
+			if hint := advice.Hint(); !strings.Contains(hint, words) || strings.Contains(hint, mailKey) {
+				t.Errorf("%s: got the hint %q, want it to say %q, and no key", name, hint, words)
 			}
 		}
-		var advice interface{ Hint() string }
-		if !errors.As(err, &advice) || !strings.Contains(advice.Hint(), "--direct") {
-			t.Errorf("%s: got error %v, want a hint at --direct", name, err)
+	}
+}
+
+// A usage that is left to the default mail has none to try: what is said is what setup does, and what to write.
+func TestTestEmailOfTheDefaultBesideOthers(t *testing.T) {
+	t.Parallel()
+	c := mailConfig(t, nil, "https://api.mailgun.net", signIn)
+	m := &mailgun{status: 200}
+	_, err := setup.TestEmail{To: "a@example.com", Usage: mail.Register}.Direct(t.Context(), c, &http.Client{Transport: m})
+	var advice interface{ Hint() string }
+	if !errors.As(err, &advice) || !errors.Is(err, mail.ErrNoDelivery) || m.to != "" {
+		t.Fatalf("got %v, want ErrNoDelivery with a hint, and no mail", err)
+	}
+	for _, words := range []string{"for Register", "portero setup apply gives Logto the short default mail"} {
+		if !strings.Contains(err.Error(), words) {
+			t.Errorf("got %q, want it to say %q", err, words)
 		}
+	}
+	if want := "add an entry with usage: Register, or one with usage: Generic for all that have none, to mailgun.deliveries"; advice.Hint() != want {
+		t.Errorf("got the hint %q, want %q", advice.Hint(), want)
+	}
+	// It is true.
+	d := setup.NewDesired(c)
+	own := mail.Default(mail.Register, "wiki.example.com")
+	if got := d.Email.Deliveries[mail.Register]; got["subject"] != own.Subject || got["html"] != own.HTML || got["text"] != own.Text {
+		t.Errorf("setup has %v for Register, want the default", got)
+	}
+	if got := d.Email.Deliveries[mail.SignIn]["replyTo"]; got != "help@example.com" {
+		t.Errorf("setup has the reply address %v for SignIn, want what is configured", got)
 	}
 }

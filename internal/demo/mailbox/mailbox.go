@@ -1,6 +1,6 @@
 // Package mailbox is the demonstration's mail service: it takes mail as Mailgun's API does and shows it to whoever asks.
 //
-// It owns Mailgun's side of POST /v3/DOMAIN/messages, the list of what arrived as a page and as JSON, and nothing that leaves
+// It owns Mailgun's side of POST /v3/DOMAIN/messages and of GET /v4/domains/DOMAIN, the list of what arrived as a page and as JSON, and nothing that leaves
 // the machine: no mail is ever delivered. It is for loopback alone; everybody who reaches it reads every mail.
 //
 // Invariants:
@@ -9,7 +9,7 @@
 //   - Requests whose Host is a name other than localhost are refused, so that no web site can read along by pointing a name of
 //     its own at this machine.
 //
-// Specifications: Mailgun's Messages API; Content Security Policy Level 3.
+// Specifications: Mailgun's Messages API and Domains API; Content Security Policy Level 3.
 package mailbox
 
 import (
@@ -75,6 +75,7 @@ type Mailbox struct {
 	key    [sha256.Size]byte
 	open   bool // somebody may send
 	now    func() time.Time
+	began  time.Time // when the domain was made, as far as senders are told
 	pages  *pages
 
 	mu    sync.Mutex
@@ -88,6 +89,7 @@ func New(cfg Config) *Mailbox {
 	if m.now == nil {
 		m.now = time.Now
 	}
+	m.began = m.now().UTC()
 	return m
 }
 
@@ -95,6 +97,8 @@ func New(cfg Config) *Mailbox {
 func (m *Mailbox) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v3/{domain}/messages", m.receive)
+	mux.HandleFunc("GET /v3/domains/{domain}", m.tellDomain)
+	mux.HandleFunc("GET /v4/domains/{domain}", m.tellDomain)
 	mux.HandleFunc("GET /api/messages", m.list)
 	mux.HandleFunc("GET /{$}", m.page)
 	mux.HandleFunc("GET /messages/{id}/html", m.frame)
@@ -138,18 +142,58 @@ func (m *Mailbox) Messages(to string) []Mail {
 	return out
 }
 
-// receive answers POST /v3/{domain}/messages as Mailgun does, urlencoded or multipart.
-func (m *Mailbox) receive(w http.ResponseWriter, r *http.Request) {
+// admit lets a sender in who has the key and names the domain. Otherwise it has answered.
+func (m *Mailbox) admit(w http.ResponseWriter, r *http.Request) (domain string, ok bool) {
 	user, key, _ := r.BasicAuth()
 	shown := sha256.Sum256([]byte(key))
 	if !m.open || user != "api" || subtle.ConstantTimeCompare(shown[:], m.key[:]) != 1 {
 		w.Header().Set("WWW-Authenticate", `Basic realm="MG API"`)
 		http.Error(w, "Forbidden", http.StatusUnauthorized)
-		return
+		return "", false
 	}
-	domain := r.PathValue("domain")
+	domain = r.PathValue("domain")
 	if m.domain != "" && !strings.EqualFold(domain, m.domain) {
 		answer(w, http.StatusNotFound, "", "Domain not found: "+domain)
+		return "", false
+	}
+	return domain, true
+}
+
+// tellDomain answers GET /v4/domains/{domain} as Mailgun does for a domain whose DNS records it has found.
+func (m *Mailbox) tellDomain(w http.ResponseWriter, r *http.Request) {
+	name, ok := m.admit(w, r)
+	if !ok {
+		return
+	}
+	type record struct {
+		Active   bool     `json:"is_active"`
+		Cached   []string `json:"cached"`
+		Name     string   `json:"name,omitempty"`
+		Priority string   `json:"priority,omitempty"`
+		Type     string   `json:"record_type"`
+		Valid    string   `json:"valid"`
+		Value    string   `json:"value"`
+	}
+	found := func(kind, name, priority, value string) record {
+		return record{Active: true, Cached: []string{}, Name: name, Priority: priority, Type: kind, Valid: "valid", Value: value}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"domain": map[string]any{
+			"id": "000000000000000000000001", "name": name, "state": "active", "type": "custom", "is_disabled": false,
+			"created_at": m.began.Format("Mon, 02 Jan 2006 15:04:05 GMT"), "smtp_login": "postmaster@" + name, "spam_action": "disabled", "wildcard": false,
+			"require_tls": false, "skip_verification": false, "web_prefix": "email", "web_scheme": "https",
+		},
+		"receiving_dns_records": []record{found("MX", "", "10", "mxa.mailgun.org"), found("MX", "", "10", "mxb.mailgun.org")},
+		"sending_dns_records": []record{
+			found("TXT", name, "", "v=spf1 include:mailgun.org ~all"), found("TXT", "demo._domainkey."+name, "", "k=rsa; p="), found("CNAME", "email."+name, "", "mailgun.org"),
+		},
+	})
+}
+
+// receive answers POST /v3/{domain}/messages as Mailgun does, urlencoded or multipart.
+func (m *Mailbox) receive(w http.ResponseWriter, r *http.Request) {
+	domain, ok := m.admit(w, r)
+	if !ok {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, MaxMail)

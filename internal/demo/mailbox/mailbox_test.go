@@ -465,3 +465,53 @@ func FuzzReceive(f *testing.F) {
 		}
 	})
 }
+
+// Senders who look at their domain, in Mailgun's own words for it.
+func TestDomain(t *testing.T) {
+	t.Parallel()
+	_, h, c := newMailbox(t)
+	server := httptest.NewServer(h)
+	defer server.Close()
+	client := func(key string) *mailgun.Client {
+		mg := mailgun.NewMailgun(key)
+		if err := mg.SetAPIBase(server.URL); err != nil {
+			t.Fatal(err)
+		}
+		return mg
+	}
+	got, err := client(key).GetDomain(t.Context(), "mg.example.com", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := got.Domain
+	if d.Name != "mg.example.com" || d.State != "active" || d.IsDisabled || d.Type != "custom" || d.SMTPLogin != "postmaster@mg.example.com" || d.SMTPPassword != "" ||
+		!time.Time(d.CreatedAt).Equal(c.at) {
+		t.Errorf("got %+v", d)
+	}
+	if len(got.SendingDNSRecords) != 3 || len(got.ReceivingDNSRecords) != 2 {
+		t.Fatalf("records: got %+v and %+v", got.SendingDNSRecords, got.ReceivingDNSRecords)
+	}
+	for _, r := range append(got.SendingDNSRecords, got.ReceivingDNSRecords...) {
+		if r.Valid != "valid" || !r.Active || r.Value == "" || (r.RecordType == "MX") != (r.Name == "") {
+			t.Errorf("got the record %+v", r)
+		}
+	}
+	for name, tt := range map[string]struct {
+		key, domain string
+		want        int
+	}{"wrong key": {"other", "mg.example.com", 401}, "other domain": {key, "other.example.com", 404}} {
+		_, err := client(tt.key).GetDomain(t.Context(), tt.domain, nil)
+		if got := mailgun.GetStatusFromErr(err); got != tt.want {
+			t.Errorf("%s: got %d, want %d", name, got, tt.want)
+		}
+	}
+	if w := get(h, "/v4/domains/mg.example.com"); w.Code != 401 || strings.Contains(w.Body.String(), "postmaster") {
+		t.Errorf("without a key: got %d %s, want 401", w.Code, w.Body)
+	}
+	if w := get(h, "/v3/domains/mg.example.com", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("api:"+key))); w.Code != 200 {
+		t.Errorf("version 3: got %d, want 200", w.Code)
+	}
+	if w := get(h, "/v4/domains/mg.example.com", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("root:"+key))); w.Code != 401 {
+		t.Errorf("another user: got %d, want 401", w.Code)
+	}
+}
