@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"portero/internal/config"
 	"portero/internal/gatewaytest"
 	"portero/internal/management"
 )
@@ -82,6 +83,10 @@ func TestClientChecks(t *testing.T) {
 		{
 			name: "the token endpoint is out of order", change: func(w *world) { w.byCode(oauthError(503, "server_error")) },
 			check: "logto-client", want: Warning, says: []string{"status 503"}, skips: "logto-redirect-uris logto-post-logout-uris",
+		},
+		{
+			name: "the token endpoint does not answer", change: func(w *world) { w.byCode(cutOff) },
+			check: "logto-client", want: Failed, says: []string{"let this machine reach {endpoint}/oidc/token", "logto.app_secret_file"}, skips: "logto-redirect-uris logto-post-logout-uris",
 		},
 		{
 			name: "the token endpoint is elsewhere", change: func(w *world) {
@@ -180,6 +185,20 @@ func TestClientChecks(t *testing.T) {
 		{
 			name: "no refresh tokens", change: func(w *world) { edit(w, discoveryPath, set("grant_types_supported", []string{"authorization_code"})) },
 			check: "logto-refresh-tokens", want: Failed, says: []string{"refresh_token is not offered"},
+		},
+		{
+			name: "another prompt", change: func(w *world) {
+				w.adjust = func(c *config.Config) {
+					c.Logto.SignIn.ExtraParams = []config.Param{{Name: "ui_locales", Value: "es"}, {Name: "prompt", Value: "login"}}
+				}
+			},
+			check: "logto-refresh-tokens", want: Failed, says: []string{"prompt=consent", "prompt is set", "remove logto.sign_in.extra_params[1]"},
+		},
+		{
+			name: "another scope", change: func(w *world) {
+				w.adjust = func(c *config.Config) { c.Logto.SignIn.ExtraParams = []config.Param{{Name: "scope", Value: "openid"}} }
+			},
+			check: "logto-refresh-tokens", want: Failed, says: []string{"scope is set", "logto.sign_in.extra_params[0]"},
 		},
 		{
 			name: "no back-channel logout", change: func(w *world) { edit(w, discoveryPath, set("backchannel_logout_supported", false)) },

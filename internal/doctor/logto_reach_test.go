@@ -60,6 +60,9 @@ func (w *world) endpoint(address string, more ...string) {
 	w.replace("endpoint: "+w.logto.URL, "endpoint: "+strings.Join(append([]string{address}, more...), "\n  "))
 }
 
+// cutOff gives no answer.
+func cutOff(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -154,6 +157,12 @@ func TestReachChecks(t *testing.T) {
 			check: "logto-endpoint", want: Failed, says: []string{"expired", "renew"}, skips: dependent,
 		},
 		{
+			name: "not meant by that name", change: func(w *world) {
+				w.hook("/", func(rw http.ResponseWriter, r *http.Request) { rw.WriteHeader(http.StatusMisdirectedRequest) })
+			},
+			check: "logto-endpoint", want: Failed, says: []string{"status 421", "logto.endpoint"}, skips: "logto-issuer",
+		},
+		{
 			name: "a redirect", change: func(w *world) {
 				w.hook("/", func(rw http.ResponseWriter, r *http.Request) {
 					rw.Header().Set("Location", "https://elsewhere.example/?"+foreignText)
@@ -217,6 +226,24 @@ func TestReachChecks(t *testing.T) {
 			check: "logto-issuer", want: Failed, says: []string{"logto.internal_endpoint leads to another Logto"}, skips: dependentOnIssuer + " logto-internal-endpoint",
 		},
 		{
+			name: "another issuer where browsers go", change: func(w *world) {
+				outside := front(w.t, func(rw http.ResponseWriter, r *http.Request) {
+					rw.Header().Set("Content-Type", "application/json")
+					fmt.Fprintf(rw, `{"issuer":"https://elsewhere.example/oidc","authorization_endpoint":"https://elsewhere.example/oidc/auth","token_endpoint":"https://elsewhere.example/oidc/token","jwks_uri":"https://elsewhere.example/oidc/jwks"}`)
+				}, nil)
+				inside := front(w.t, func(rw http.ResponseWriter, r *http.Request) {
+					rec := httptest.NewRecorder()
+					w.logto.ServeHTTP(rec, r)
+					rw.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+					rw.WriteHeader(rec.Code)
+					fmt.Fprint(rw, strings.ReplaceAll(rec.Body.String(), w.logto.URL, outside))
+				}, nil)
+				w.endpoint(outside, "internal_endpoint: "+inside)
+			},
+			check: "logto-internal-endpoint", want: Failed, says: []string{"calls itself https://elsewhere.example/oidc", "logto.endpoint and logto.internal_endpoint"},
+			also: []string{"logto-redirect-uris", "logto-post-logout-uris"},
+		},
+		{
 			name: "internal endpoint with other keys", change: func(w *world) {
 				w.endpoint(w.logto.URL, "internal_endpoint: "+front(w.t, func(rw http.ResponseWriter, r *http.Request) {
 					if r.URL.Path == "/oidc/jwks" {
@@ -262,6 +289,10 @@ func TestReachChecks(t *testing.T) {
 			check: "logto-clock", want: Warning, says: []string{"ahead of ours", "1m0s"},
 		},
 		{
+			name: "our clock is three hours behind", change: func(w *world) { w.shift.Store(int64(-3 * time.Hour)) },
+			check: "logto-clock", want: Failed, says: []string{"3h0m0s ahead of ours", "timedatectl"},
+		},
+		{
 			name: "our clock is a year behind", change: func(w *world) { w.shift.Store(int64(-365 * 24 * time.Hour)) },
 			check: "logto-clock", want: Failed, says: []string{"365 days ahead"},
 		},
@@ -289,6 +320,10 @@ func TestReachChecks(t *testing.T) {
 				edit(w, "/oidc/jwks", set("keys", []object{{"kty": "oct", "k": foreignText}, {"kty": "RSA", "n": "AQAB", "e": "AQAB"}, {"kty": "EC", "crv": "P-384", "use": "enc"}, {"kty": "EC", "crv": "P-384", "alg": "ES256"}}))
 			},
 			check: "logto-keys", want: Failed, says: []string{"4 keys, none", "ES384 or RS256", "rotate"},
+		},
+		{
+			name: "the key set does not come", change: func(w *world) { w.hook("/oidc/jwks", cutOff) },
+			check: "logto-keys", want: Failed, says: []string{"let this machine reach {endpoint}/oidc/jwks"},
 		},
 		{
 			name: "no key set", change: func(w *world) { w.hook("/oidc/jwks", html) },

@@ -40,9 +40,10 @@ type world struct {
 	admin   *management.Client
 	// gateway answers at external_url where it returns true. nil: all is as the gateway answers.
 	gateway func(w http.ResponseWriter, r *http.Request) bool
-	hosts   map[string]string // :: name → address, beside localhost
-	shift   atomic.Int64      // how far our clock is ahead, in nanoseconds
-	secrets map[string]string // :: value → what it is
+	hosts   map[string]string    // :: name → address, beside localhost
+	adjust  func(*config.Config) // what no file of this release can say; nil: nothing
+	shift   atomic.Int64         // how far our clock is ahead, in nanoseconds
+	secrets map[string]string    // :: value → what it is
 }
 
 func newWorld(t *testing.T, o gatewaytest.TenantOptions) *world {
@@ -190,6 +191,9 @@ func (w *world) load() *config.Config {
 	c, err := config.Load(config.Options{Path: filepath.Join(w.dir, "portero.yaml"), Text: []byte(w.text)})
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.adjust != nil {
+		w.adjust(c)
 	}
 	return c
 }

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
 
+	"portero/internal/config"
 	"portero/internal/gatewaytest"
 )
 
@@ -138,6 +140,28 @@ func TestMailgunChecks(t *testing.T) {
 		{
 			name: "sender of the domain above", change: func(w *world) { w.replace("no-reply@mg.example.com", "Wiki <no-reply@example.com>") },
 			check: "mailgun-from", want: OK, also: []string{"logto-connector", "logto-drift"},
+		},
+		{
+			name: "sender of a domain below", change: func(w *world) { w.replace("no-reply@mg.example.com", "Wiki <no-reply@eu.mg.example.com>") },
+			check: "mailgun-from", want: OK, says: []string{"eu.mg.example.com"}, also: []string{"logto-connector", "logto-drift"},
+		},
+		{
+			name: "sender of a domain that ends alike", change: func(w *world) { w.replace("no-reply@mg.example.com", "Wiki <no-reply@amg.example.com>") },
+			check: "mailgun-from", want: Warning, says: []string{"amg.example.com", "mailgun.from", "mailgun.domain"}, also: []string{"logto-connector", "logto-drift"},
+		},
+		{
+			name: "sender that is none", change: func(w *world) { w.adjust = func(c *config.Config) { c.Mailgun.From = "nobody" } },
+			check: "mailgun-from", want: Failed, says: []string{"mailgun.from: no-reply@mg.example.com"}, also: []string{"logto-connector", "logto-drift", "mailgun-domain"},
+		},
+		{
+			name: "endpoint that is none", change: func(w *world) {
+				w.adjust = func(c *config.Config) { c.Mailgun.Endpoint = &url.URL{Scheme: "ftp", Host: "api.mailgun.net"} }
+			},
+			check: "mailgun-domain", want: Failed, says: []string{"mailgun.endpoint: https://api.mailgun.net or https://api.eu.mailgun.net"}, skips: "mailgun-delivery", also: []string{"logto-connector", "logto-drift"},
+		},
+		{
+			name: "a record whose name is not told", change: func(w *world) { w.mailgun.here.records = []map[string]any{record("TXT", "no name at all", "invalid")} },
+			check: "mailgun-delivery", want: Warning, says: []string{"TXT (see Mailgun's console)"},
 		},
 		{
 			name: "not configured", change: func(w *world) { w.text = dropLine(w.text, "mailgun:") },

@@ -1,14 +1,18 @@
 package doctor
 
 import (
+	"encoding/pem"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"portero/internal/config"
 	"portero/internal/gatewaytest"
 	"portero/internal/management"
 )
@@ -265,6 +269,34 @@ func TestTenantChecks(t *testing.T) {
 			check: "logto-grants", want: Failed, says: []string{"the role auditor", "the API resource https://api.example.com", "portero setup apply", "logto.resources"}, also: drift,
 		},
 		{
+			name: "a permission that is not there, and many roles", change: func(w *world) {
+				if _, err := w.admin.CreateResource(w.t.Context(), "API", "https://api.example.com"); err != nil {
+					w.t.Fatal(err)
+				}
+				w.adjust = func(c *config.Config) {
+					c.Routes[0].Bearer.Audience = "https://api.example.com"
+					c.Routes[0].Allow = append(c.Routes[0].Allow, config.Rule{Claims: []config.Claim{{Name: "scope", Values: []string{"read"}}}, Roles: []string{"a", "b", "c", "d", "e"}})
+				}
+			},
+			check: "logto-grants", want: Failed, says: []string{"the role a, the role b", "and 1 more", "portero setup apply"}, also: drift,
+		},
+		{
+			name: "a permission that is not there", change: func(w *world) {
+				if _, err := w.admin.CreateResource(w.t.Context(), "API", "https://api.example.com"); err != nil {
+					w.t.Fatal(err)
+				}
+				w.adjust = func(c *config.Config) {
+					c.Routes[0].Bearer.Audience = "https://api.example.com"
+					c.Routes[0].Allow = append(c.Routes[0].Allow, config.Rule{Claims: []config.Claim{{Name: "scope", Values: []string{"read"}}}})
+				}
+			},
+			check: "logto-grants", want: Failed, says: []string{"the permission read of https://api.example.com", "portero setup apply"}, also: drift,
+		},
+		{
+			name: "no role and no resource", change: func(w *world) { w.replace("{roles: [admin]}", "{email_domains: [example.com]}") },
+			check: "logto-grants", want: OK, says: []string{"no route names"},
+		},
+		{
 			name: "a resource that is there", change: func(w *world) {
 				w.replace("app_secret_file: secret", "app_secret_file: secret\n  resources: [https://api.example.com]")
 				if _, err := w.admin.CreateResource(w.t.Context(), "API", "https://api.example.com"); err != nil {
@@ -354,5 +386,36 @@ func TestSettingsAreReadAgain(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 		})
+	}
+}
+
+// The file of authorities goes away between two checks.
+func TestAuthoritiesThatAreGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gatewaytest.TenantOptions{})
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	ca := w.file("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	c := w.load()
+	c.Logto.CAFile = ca
+	checks, end := logtoChecksWith(Options{Config: c, Now: w.now}, w.lookUp)
+	defer end()
+	if err := os.Remove(ca); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range runAll(t.Context(), checks) {
+		if f.Check == "logto-management" && (f.Status != Failed || !strings.Contains(f.Remedy, "logto.ca_file")) {
+			t.Errorf("got %+v, want it to name logto.ca_file", f)
+		}
+	}
+}
+
+// The connector that names no endpoint is at the same place as one that names Mailgun's own.
+func TestEndpointsOfTheConnector(t *testing.T) {
+	t.Parallel()
+	for _, same := range []string{"", "https://api.mailgun.net", "https://API.mailgun.net/"} {
+		if got := endpointOf(same); got != endpointOf("") || got == endpointOf("https://api.eu.mailgun.net") {
+			t.Errorf("%q: got %q", same, got)
+		}
 	}
 }
