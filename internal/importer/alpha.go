@@ -172,26 +172,33 @@ var providerOptions = strings.Fields(`id provider name clientid clientsecret cli
 	audienceclaims extraaudiences publickeyfiles enabledsigningalgs token jwtkey jwtkeyfile pubjwkurl adminemail serviceaccountjson
 	useapplicationdefaultcredentials targetprincipal useorganizationid adminapiuserscope graphgroupfield federatedtokenauth additionalclaims skipscope`)
 
-// restrict makes roles of everything in a provider that is not known to restrict nobody.
+// providerGroups restrict: one of the groups that they name is needed.
+var providerGroups = strings.Fields(`allowedgroups groups group roles allowedroles org team repo users projects repository allowedtenants`)
+
+// restrict makes roles of the groups in a provider. An option that is not known may restrict too: a role of its name takes
+// its place, and not of its value, which may be a secret.
 func (d *oauth) restrict(from string, t *tree) {
 	for _, name := range t.names {
-		value, below := t.fields[name], join(from, name)
-		switch {
-		case slices.Contains(providerOptions, strings.ToLower(name)):
-		case len(value.fields) > 0:
-			d.restrict(below, value)
-		default:
-			var groups []string
-			for _, element := range value.list {
+		value, below, folded := t.fields[name], join(from, name), strings.ToLower(name)
+		var groups []string
+		for _, element := range append(slices.Clone(value.list), value) {
+			if element.text != "" {
 				groups = append(groups, element.text)
 			}
-			if value.text != "" {
-				groups = append(groups, value.text)
-			}
-			if groups = slices.DeleteFunc(groups, func(g string) bool { return g == "" }); len(groups) > 0 {
-				d.note(below, "roles of the same names take the place; make them at Logto and give them to the people, nobody has one yet")
-				d.roles = append(d.roles, groups)
-			}
 		}
+		switch {
+		case slices.Contains(providerOptions, folded):
+		case len(value.fields) > 0:
+			d.restrict(below, value)
+		case len(groups) == 0 && len(value.list) == 0:
+		case slices.Contains(providerGroups, folded) && len(groups) > 0:
+			d.needed = append(d.needed, d.roles(below, groups))
+		default:
+			d.note(below, "is not known here and may say who comes in, so a role of its name takes the place; look what it did, and write allow")
+			d.needed = append(d.needed, d.roles(below, []string{name}))
+		}
+	}
+	for _, name := range t.twice {
+		d.note(join(from, name), "is there twice, and the first was read; keep one")
 	}
 }

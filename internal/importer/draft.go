@@ -197,6 +197,18 @@ func (d *draft) emails(from string, addresses []string) []string {
 	})
 }
 
+// roles are the names that can be roles, in the place of groups. None: nobody can come in by them.
+func (d *draft) roles(from string, groups []string) []string {
+	d.note(from, "roles of the same names take the place; make them at Logto and give them to the people, nobody has one yet")
+	kept := d.valid(from, groups, "allow", func(v []string) *yaml.Node {
+		return sequence(mapping(field("roles", flow(v...))))
+	})
+	if len(kept) == 0 {
+		d.note(from, "no group can be a role, so nobody comes in; write allow")
+	}
+	return kept
+}
+
 // folded is each value in lower case, once.
 func folded(values []string) []string {
 	var out []string
@@ -209,19 +221,24 @@ func folded(values []string) []string {
 }
 
 // everybody stands for those whom the other proxy let in without asking who they are: only an operator knows who that was,
-// since Logto gives a code to whoever has an address.
+// since Logto gives a code to whoever has an address. With roles, nobody comes in before the operator gives them one.
 func (d *draft) everybody(from string, roles [][]string) {
-	if len(roles) > 0 { // nobody has one before the operator gives it
+	switch {
+	case impossible(roles):
+	case len(d.o.EmailDomains) > 0:
+		if domains := d.emailDomains("--email-domains", d.o.EmailDomains); len(domains) > 0 {
+			d.allow = append(d.allow, rule{domains: domains, roles: roles, from: "--email-domains"})
+		}
+	case len(roles) > 0:
 		d.allow = append(d.allow, rule{domains: []string{"*"}, roles: roles, from: from})
-		return
-	}
-	if len(d.o.EmailDomains) == 0 {
+	default:
 		d.note(from, "everybody came in whom the other provider knew, which Logto cannot tell; say who may with --email-domains (\"*\": everybody who can receive a code)")
-		return
 	}
-	if domains := d.emailDomains("--email-domains", d.o.EmailDomains); len(domains) > 0 {
-		d.allow = append(d.allow, rule{domains: domains, from: "--email-domains"})
-	}
+}
+
+// impossible says whether one of the restrictions lets nobody in.
+func impossible(roles [][]string) bool {
+	return slices.ContainsFunc(roles, func(list []string) bool { return len(list) == 0 })
 }
 
 // addHeader adds a header, if package config takes it.

@@ -105,7 +105,12 @@ func (d *forwardAuth) read(in Input) error {
 				d.rules[parts[1]] = settings{}
 				d.names = append(d.names, parts[1])
 			}
-			d.rules[parts[1]][parts[2]] = d.settings[option]
+			s := d.settings[option]
+			if n := len(s.values); n > 1 && !s.list {
+				d.note(option, "is there several times; the last counts")
+				s.values = s.values[n-1:]
+			}
+			d.rules[parts[1]][parts[2]] = s
 			delete(d.settings, option)
 		}
 	}

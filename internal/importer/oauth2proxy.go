@@ -20,7 +20,7 @@ type oauth struct {
 	upstreams []upstream
 	asked     bool // it answers another proxy, and knows no application
 	public    []public
-	roles     [][]string // of each list one is needed
+	needed    [][]string // roles: of each list one is needed
 }
 
 // upstream is where oauth2-proxy sends a path.
@@ -201,7 +201,10 @@ func (d *oauth) redis() {
 	var addresses []string
 	for _, text := range urls {
 		u, err := url.Parse(text)
-		if err != nil || u.Host == "" {
+		// Where a password has a character that ends it, a part of it stands where the host is taken from.
+		broken := strings.Contains(text, "@") && (err != nil || u.User == nil)
+		secret = secret || broken
+		if err != nil || u.Hostname() == "" || broken {
 			if !strings.HasPrefix(text, "unix:") {
 				d.note(from, "has an address that is none; write session.redis by hand")
 			}
@@ -212,7 +215,7 @@ func (d *oauth) redis() {
 			scheme = "rediss"
 		}
 		if n := strings.Trim(u.Path, "/"); n != "" && from == "redis_connection_url" {
-			database = n
+			database = safeNumber(n)
 		}
 		address := u.Host
 		if u.Port() == "" {
@@ -231,7 +234,7 @@ func (d *oauth) redis() {
 	switch {
 	case secret || d.text("redis_username") != "":
 		items = append(items, item{"session.redis.url_file", from + ", which had a password", redisURLFile})
-		d.note(from, "has a password, which is not copied: write %s://USER:PASSWORD@HOST:PORT/%s, with your values, into the file %s, mode 0600", scheme, safeNumber(database), redisURLFile)
+		d.note(from, "has a password, which is not copied: write %s://USER:PASSWORD@HOST:PORT/%s, with your values, into the file %s, mode 0600", scheme, database, redisURLFile)
 	case strings.HasPrefix(urls0(urls), "unix:"):
 		d.note(from, "is a socket; write session.redis.url: unix:///run/redis/redis.sock?db=0")
 	default:
@@ -289,8 +292,10 @@ func (d *oauth) people() {
 			d.note(name, "came in without belonging to the group; give these people the role at Logto")
 			continue
 		}
-		d.note(name, "roles of the same names take the place; make them at Logto and give them to the people, nobody has one yet")
-		d.roles = append(d.roles, groups)
+		d.needed = append(d.needed, d.roles(name, groups))
+	}
+	if impossible(d.needed) {
+		return
 	}
 	var exact []string
 	everybody := false
@@ -304,14 +309,15 @@ func (d *oauth) people() {
 			exact = append(exact, domain)
 		}
 	}
-	if everybody {
-		d.everybody("email_domains", d.roles)
+	nobody := !d.has("email_domains") && !d.has("authenticated_emails_file") // with which it did not start
+	if everybody || nobody && len(d.o.EmailDomains) > 0 {
+		d.everybody("email_domains", d.needed)
 	}
 	if domains := d.emailDomains("email_domains", exact); len(domains) > 0 {
-		d.allow = append(d.allow, rule{domains: domains, roles: d.roles, from: "email_domains"})
+		d.allow = append(d.allow, rule{domains: domains, roles: d.needed, from: "email_domains"})
 	}
 	if addresses := d.addressFile(); len(addresses) > 0 {
-		d.allow = append(d.allow, rule{emails: addresses, roles: d.roles, from: "authenticated_emails_file"})
+		d.allow = append(d.allow, rule{emails: addresses, roles: d.needed, from: "authenticated_emails_file"})
 	}
 }
 
@@ -494,7 +500,7 @@ func (d *oauth) applications() {
 	for _, u := range d.upstreams {
 		d.application(u)
 	}
-	if len(d.upstreams) == 0 && d.upstreamOf("") != "" {
+	if len(d.routes) == 0 && d.upstreamOf("") != "" { // file:///dev/null is one way to have none
 		d.asked = true
 		r := &route{path: "/", match: config.MatchPrefix, access: config.AccessSignedIn, from: "--upstream"}
 		d.answersProxies(r)

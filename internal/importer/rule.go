@@ -3,6 +3,7 @@ package importer
 import (
 	"go/ast"
 	"go/parser"
+	"go/scanner"
 	"go/token"
 	"regexp"
 	"slices"
@@ -28,7 +29,7 @@ func parseRule(text string) (matches []match, why string) {
 		return nil, "has no rule, or one that is too long"
 	}
 	tree, err := parser.ParseExpr(text)
-	if err != nil {
+	if err != nil || hasComment(text) {
 		return nil, "is no rule that can be read"
 	}
 	matches, why = parseExpr(tree, 0)
@@ -36,6 +37,20 @@ func parseRule(text string) (matches []match, why string) {
 		return nil, why
 	}
 	return matches, ""
+}
+
+// hasComment says whether a part of the text would not count in Go.
+func hasComment(text string) bool {
+	var s scanner.Scanner
+	s.Init(token.NewFileSet().AddFile("", -1, len(text)), []byte(text), nil, scanner.ScanComments)
+	for {
+		switch _, kind, _ := s.Scan(); kind {
+		case token.COMMENT:
+			return true
+		case token.EOF:
+			return false
+		}
+	}
 }
 
 func parseExpr(tree ast.Expr, depth int) ([]match, string) {

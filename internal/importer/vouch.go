@@ -187,22 +187,25 @@ func (d *vouch) people() {
 	case d.is("allowallusers", false):
 		d.everybody("allowAllUsers", nil)
 	case len(d.all("whitelist")) > 0:
-		var addresses []string
+		var addresses, names []string
 		for _, name := range d.all("whitelist") {
 			if strings.Contains(name, "@") {
 				addresses = append(addresses, name)
 			} else {
-				d.note("whiteList", "one is a name of an account and no address; write the person's address as an entry `emails` of allow")
+				names = append(names, name)
 			}
 		}
 		if addresses = d.emails("whiteList", addresses); len(addresses) > 0 {
 			d.allow = append(d.allow, rule{emails: addresses, from: "whiteList"})
 		}
+		if len(names) > 0 {
+			d.note("whiteList", "names of accounts, which people might choose for themselves, are no addresses: write the address as an entry `emails` of allow, or give the role")
+			d.everybody("whiteList", [][]string{d.roles("whiteList", names)})
+		}
 		d.unused("teamwhitelist", "did not count beside whiteList")
 		d.unused("domains", "did not say who came in beside whiteList; it bound cookies, which belong to one host each here")
 	case len(d.all("teamwhitelist")) > 0:
-		d.note("teamWhitelist", "roles of the same names take the place; make them at Logto and give them to the people, nobody has one yet")
-		d.everybody("teamWhitelist", [][]string{d.all("teamwhitelist")})
+		d.everybody("teamWhitelist", [][]string{d.roles("teamWhitelist", d.all("teamwhitelist"))})
 		d.unused("domains", "did not say who came in beside teamWhitelist; it bound cookies, which belong to one host each here")
 	case len(d.all("domains")) > 0:
 		if domains := d.emailDomains("domains", d.all("domains")); len(domains) > 0 {
