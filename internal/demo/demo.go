@@ -60,6 +60,17 @@ type Addresses struct {
 	Admin       string `json:"admin"`
 	AdminToken  string `json:"admin_token"`
 	Logto       Logto  `json:"logto"`
+	// Mailgun is the mailbox as an account at Mailgun.
+	Mailgun Mailgun `json:"mailgun"`
+}
+
+// Mailgun is how another gateway's mails get into the mailbox. The endpoint ends as Logto's connector wants it; its path is
+// used by nobody.
+type Mailgun struct {
+	Endpoint string `json:"endpoint"`
+	Domain   string `json:"domain"`
+	APIKey   string `json:"api_key"`
+	From     string `json:"from"`
 }
 
 // Logto is how another gateway reaches the provider.
@@ -162,7 +173,8 @@ func Start(c Config) (*Demo, error) {
 	d := &Demo{Addresses: Addresses{
 		Gateway: urlOf("localhost", p.gateway), Provider: urlOf("127.0.0.1", p.provider), Mailbox: urlOf("127.0.0.1", p.mailbox),
 		Application: urlOf("127.0.0.1", p.application), Admin: urlOf("127.0.0.1", p.admin), AdminToken: secret(),
-		Logto: Logto{Endpoint: urlOf("127.0.0.1", p.provider), AppID: "demo-app", AppSecret: secret(), Management: Management{AppID: "demo-m2m", AppSecret: secret()}},
+		Logto:   Logto{Endpoint: urlOf("127.0.0.1", p.provider), AppID: "demo-app", AppSecret: secret(), Management: Management{AppID: "demo-m2m", AppSecret: secret()}},
+		Mailgun: Mailgun{Endpoint: urlOf("127.0.0.1", p.mailbox) + "/demo.mailgun.net", Domain: mailDomain, APIKey: secret(), From: "Portero <no-reply@" + mailDomain + ">"},
 	}}
 	if err := d.wire(c, p); err != nil {
 		for _, l := range p.all() {
@@ -174,9 +186,8 @@ func Start(c Config) (*Demo, error) {
 }
 
 func (d *Demo) wire(c Config, p *parts) error {
-	key := secret()
-	d.Mailbox = mailbox.New(mailbox.Config{Domain: mailDomain, APIKey: key, Now: c.Now})
-	k, err := d.tenant(c, key)
+	d.Mailbox = mailbox.New(mailbox.Config{Domain: d.Mailgun.Domain, APIKey: d.Mailgun.APIKey, Now: c.Now})
+	k, err := d.tenant(c)
 	if err != nil {
 		return err
 	}
@@ -217,9 +228,9 @@ func (d *Demo) wire(c Config, p *parts) error {
 }
 
 // tenant is set up as `portero setup apply` would: the demonstration's own application, and sign-in by e-mail for everybody.
-func (d *Demo) tenant(c Config, key string) (*tenant.Tenant, error) {
+func (d *Demo) tenant(c Config) (*tenant.Tenant, error) {
 	name := "Portero"
-	account := mail.Config{Endpoint: d.Addresses.Mailbox, Domain: mailDomain, APIKey: key, From: "Portero <no-reply@" + mailDomain + ">"}
+	account := mail.Config{Endpoint: d.Mailgun.Endpoint, Domain: d.Mailgun.Domain, APIKey: d.Mailgun.APIKey, From: d.Mailgun.From}
 	own := true
 	var list []mail.Delivery
 	if from := c.From; from != nil {

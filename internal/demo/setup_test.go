@@ -15,6 +15,7 @@ import (
 	"portero/internal/demo"
 	"portero/internal/demo/tenant"
 	"portero/internal/gatewaytest"
+	"portero/internal/mail"
 	"portero/internal/setup"
 )
 
@@ -138,4 +139,23 @@ func told(t *testing.T, k *tenant.Tenant) string {
 	w := httptest.NewRecorder()
 	k.ServeHTTP(w, httptest.NewRequest("GET", "/api/connectors", nil))
 	return w.Body.String()
+}
+
+// Another gateway's mails get into the mailbox by what the demonstration tells, and its sender's domain is in order.
+func TestMailboxAsAnAccount(t *testing.T) {
+	t.Parallel()
+	d := start(t, demo.Config{})
+	m, err := mail.New(mail.Config{Endpoint: d.Mailgun.Endpoint, Domain: d.Mailgun.Domain, APIKey: d.Mailgun.APIKey, From: d.Mailgun.From})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := m.Domain(t.Context()); err != nil || state.State != mail.DomainActive || len(state.Missing) > 0 {
+		t.Errorf("got %+v and %v, want an active domain whose records are all found", state, err)
+	}
+	if err := m.Send(t.Context(), mail.Default(mail.SignIn, "Wiki").Message("ana@example.com", "000000")); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Mailbox.Messages("ana@example.com"); len(got) != 1 || got[0].Code != "000000" {
+		t.Errorf("got %+v, want the mail", got)
+	}
 }
