@@ -213,7 +213,7 @@ func (d *draft) roles(from string, groups []string) []string {
 func folded(values []string) []string {
 	var out []string
 	for _, v := range values {
-		if v = strings.ToLower(strings.TrimSpace(v)); v != "" && !slices.Contains(out, v) {
+		if v = strings.ToLower(v); v != "" && !slices.Contains(out, v) {
 			out = append(out, v)
 		}
 	}

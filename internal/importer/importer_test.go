@@ -334,6 +334,41 @@ func TestUnknownOptionsAreTold(t *testing.T) {
 	}
 }
 
+// Flags stand over variables, variables over the file; a variable without a value takes away nothing.
+func TestWhatStandsOverWhat(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, peer string
+		in         importer.Input
+		want       []string
+	}{
+		{"a variable over the file", "oauth2-proxy", importer.Input{Config: []byte("upstreams='http://a'\nemail_domains='file.example'"), Env: []byte("OAUTH2_PROXY_EMAIL_DOMAINS=env.example")},
+			[]string{"/ env.example"}},
+		{"an empty one", "oauth2-proxy", importer.Input{Config: []byte("upstreams='http://a'\nemail_domains='file.example'\nallowed_groups='a'"), Env: []byte("OAUTH2_PROXY_ALLOWED_GROUPS=\nOAUTH2_PROXY_EMAIL_DOMAINS=''")},
+			[]string{"/ file.example role:a"}},
+		{"a flag over both", "oauth2-proxy", importer.Input{Config: []byte("upstreams='http://a'\nemail_domains='file.example'"), Env: []byte("OAUTH2_PROXY_EMAIL_DOMAINS=env.example"),
+			Args: []string{"--email-domain=flag.example", "--email-domain", "more.example"}}, []string{"/ flag.example more.example"}},
+		{"an empty whitelist", "traefik-forward-auth", importer.Input{Config: []byte("domain = a.example\nwhitelist = ann@a.example"), Env: []byte("WHITELIST=")}, []string{"/ ann@a.example"}},
+		{"a flag over a variable", "traefik-forward-auth", importer.Input{Env: []byte("DOMAIN=a.example"), Args: []string{"--domain=b.example"}}, []string{"/ b.example"}},
+		{"vouch's variables", "vouch", importer.Input{Config: []byte("vouch: {whiteList: [ann@a.example]}"), Env: []byte("VOUCH_WHITELIST=bo@a.example\nVOUCH_ALLOWALLUSERS=")}, []string{"/ bo@a.example"}},
+	} {
+		o := everything()
+		o.Dir, o.EmailDomains = folder(t), nil
+		r, err := peers[tt.peer](tt.in, o)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		c, err := load(o.Dir, r.YAML)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", tt.name, err, r.YAML)
+			continue
+		}
+		if diff := cmp.Diff(tt.want, entries(c)); diff != "" {
+			t.Errorf("%s: want (-), got (+):\n%s", tt.name, diff)
+		}
+	}
+}
+
 // opened lists what a configuration opens to everybody: METHODS HOST PATH MATCH.
 func opened(c *config.Config) []string {
 	out := []string{}
@@ -380,6 +415,8 @@ func TestNobodyElseComesIn(t *testing.T) {
 		{"everybody and a domain is the domain", "oauth2-proxy", up + `email_domains = ["*", "example.com"]`, []string{"/ example.com"}},
 		{"nobody said", "oauth2-proxy", up, nil},
 		{"subdomains are left out", "oauth2-proxy", up + `email_domains = [".example.com", "*.example.org", "example.net"]`, []string{"/ example.net"}},
+		{"an element that matched nobody", "oauth2-proxy", up + `email_domains = "example.com, example.org"`, []string{"/ example.com"}},
+		{"a list with blanks", "traefik-forward-auth", "whitelist = ann@example.com, bo@example.com", []string{"/ ann@example.com"}},
 		{"subdomains alone", "oauth2-proxy", up + `email_domains = [".example.com"]`, nil},
 		{"a group narrows a domain", "oauth2-proxy", up + `email_domains = ["example.com"]
 allowed_groups = ["a", "b"]`, []string{"/ example.com role:a role:b"}},

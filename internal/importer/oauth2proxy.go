@@ -350,7 +350,7 @@ func (d *oauth) addressFile() []string {
 	}
 	var addresses []string
 	for _, row := range rows {
-		addresses = append(addresses, row[0])
+		addresses = append(addresses, strings.TrimSpace(row[0]))
 	}
 	d.note(option, "its addresses are copied; further ones are written into the configuration, or given a role at Logto")
 	return d.emails(option, addresses)

@@ -42,7 +42,7 @@ func (s settings) all(name string) []string {
 			parts = strings.Split(value, ",")
 		}
 		for _, part := range parts {
-			if part = strings.TrimSpace(part); part != "" && !slices.Contains(out, part) {
+			if part != "" && !slices.Contains(out, part) { // blanks count there: an element with one matches nobody
 				out = append(out, part)
 			}
 		}
@@ -113,7 +113,8 @@ func readTOML(text []byte, fold bool) (settings, error) {
 	return out, nil
 }
 
-// readEnv reads lines of KEY=VALUE, as container tools do: no quotes are taken away but a pair around the whole value.
+// readEnv reads lines of KEY=VALUE, as container tools do: no quotes are taken away but a pair around the whole value. A
+// variable without a value is none: it does not take away what a file restricts.
 func readEnv(text []byte) (settings, error) {
 	if err := checkText(text); err != nil {
 		return nil, err
@@ -131,6 +132,9 @@ func readEnv(text []byte) (settings, error) {
 		}
 		if n := len(value); n >= 2 && value[0] == value[n-1] && (value[0] == '"' || value[0] == '\'') {
 			value = value[1 : n-1]
+		}
+		if value == "" {
+			continue
 		}
 		out[name] = setting{values: []string{value}}
 	}
