@@ -97,7 +97,7 @@ type Decision struct {
 	Route       *route.Route
 	Rule        string             // the entry that allowed, or that could not be evaluated: "allow[0]"; "" none
 	Trouble     expression.Kind    // why Rule could not be evaluated; "" it could
-	WouldDeny   Reason             // with ReasonReportOnly: why the rules would have denied
+	WouldDeny   Reason             // on a report-only route: why the rules would have denied; "" they would not
 	Identity    *identity.Identity // whom the upstream is told about; nil: nobody
 	Missing     session.Reason     // with ReasonNoSession: what became of the session
 	NetworkOnly bool               // denied, but the same person would be allowed from another network
