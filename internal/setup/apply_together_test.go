@@ -506,3 +506,88 @@ func TestNameThatSomethingElseHas(t *testing.T) {
 		t.Errorf("got %v, want that the role is taken", err)
 	}
 }
+
+// Applications that are not the gateway's are none that was there first, whatever their age.
+func TestApplyBesideOlderApplications(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t, gatewaytest.TenantOptions{Half: true}, whole)
+	d := setup.NewDesired(o.config())
+	for _, other := range []management.Application{
+		{Name: d.Application.Name, OIDC: management.Object{"redirectUris": []string{"https://other.example.com/callback"}, "postLogoutRedirectUris": []string{}}},
+		{Name: "Another", OIDC: management.Object{"redirectUris": d.Application.RedirectURIs, "postLogoutRedirectUris": []string{}}},
+	} {
+		other.Type = management.Traditional
+		if _, err := o.client().CreateApplication(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := o.client().Applications(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const pause = 40 * time.Millisecond
+	var made, looked time.Time
+	a := o.beside(func(_ int, answered bool, call string) {
+		switch {
+		case call == makesApplication && answered:
+			made = time.Now()
+		case call == "GET /api/applications" && !answered && !made.IsZero():
+			looked = time.Now()
+		}
+	})
+	s, err := setup.Read(t.Context(), a.asks, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.SecretFile = a.file
+	id, err := setup.Apply(t.Context(), a.asks, d, setup.Options{Settle: pause}, setup.NewPlan(d, s, setup.Options{}), func(c setup.Change) {
+		if c.Note != "" {
+			t.Errorf("got the note %q", c.Note)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := looked.Sub(made); took < pause {
+		t.Errorf("it looked for others after %v, want after %v", took, pause)
+	}
+	after, err := o.client().Applications(t.Context(), "")
+	if err != nil || len(after) != len(before)+1 {
+		t.Errorf("got %d applications, %v, want %d", len(after), err, len(before)+1)
+	}
+	for _, other := range before {
+		if other.ID == id {
+			t.Errorf("took the application %q, which is another", other.Name)
+		}
+	}
+	a.wantItsSecret(id)
+}
+
+// Where the first has another configuration, what this one needs is added to its application.
+func TestApplyGoesOnWithAnothersApplication(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t, gatewaytest.TenantOptions{}, whole)
+	s := newStop()
+	a := o.beside(func(_ int, answered bool, call string) {
+		if call == makesApplication && !answered {
+			s.here()
+		}
+	})
+	b := o.beside(func(int, bool, string) {})
+	b.text = strings.Replace(b.text, "hosts: [hr.example.com]", "hosts: [pay.example.com]", 1)
+	endA := a.start(t.Context())
+	<-s.there
+	outB := <-b.start(t.Context())
+	close(s.on)
+	outA := <-endA
+	if outA.err != nil || outB.err != nil || outA.app != outB.app {
+		t.Fatalf("got %+v and %+v, want one application", outA, outB)
+	}
+	var uris []string
+	for _, uri := range a.asNewProcess().app().OIDC["redirectUris"].([]any) {
+		uris = append(uris, strings.TrimSuffix(strings.TrimPrefix(uri.(string), "https://"), ".example.com/callback"))
+	}
+	if got := strings.Join(uris, " "); got != "wiki pay hr" {
+		t.Errorf("redirect URIs of: got %s, want those of both", got)
+	}
+}
