@@ -79,7 +79,7 @@ func printChecked(out io.Writer, cfg *config.Config, table *route.Table) error {
 		if len(upstreams) == 0 {
 			upstreams = []string{"-"}
 		}
-		fmt.Fprintf(w, "#   %s\t%s\t%s\t%s\t%s\t%s\n", strings.Join(r.Hosts, ","), path, methods, r.Access, strings.Join(upstreams, " "), r.Name)
+		fmt.Fprintf(w, "#   %s\t%s\t%s\t%s\t%s\t%s\n", strings.Join(r.Hosts, ","), path, methods, accessOf(cfg.Routes[r.Index]), strings.Join(upstreams, " "), r.Name)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -87,6 +87,24 @@ func printChecked(out io.Writer, cfg *config.Config, table *route.Table) error {
 	b.Write(rows.Bytes())
 	_, err := out.Write(b.Bytes())
 	return err
+}
+
+// accessOf is who gets to a route, with what makes its rules looser or stricter.
+func accessOf(r config.Route) string {
+	words := r.Access
+	if r.ReportOnly {
+		words += ", report only"
+	}
+	if r.StepUp.MaxAge > 0 {
+		age := r.StepUp.MaxAge.String()
+		for _, zero := range []string{"0s", "0m"} { // 15m, not 15m0s
+			if strings.HasSuffix(age, "m"+zero) || strings.HasSuffix(age, "h"+zero) {
+				age = strings.TrimSuffix(age, zero)
+			}
+		}
+		words += ", step-up " + age
+	}
+	return words
 }
 
 // routeTable orders the routes as the router does. Who may come in is not part of the order.
