@@ -233,6 +233,12 @@ redis_connection_url = "redis://c4n4ry:4711#x@redis:6379/0"`)}},
 		{"a password in a path", "oauth2-proxy", importer.Input{Config: []byte(`session_store_type = "redis"
 redis_use_cluster = true
 redis_cluster_connection_urls = ["redis://redis/` + canary + `@redis:6379"]`)}},
+		{"a user and a password that end early", "oauth2-proxy", importer.Input{Config: []byte(`session_store_type = "redis"
+redis_use_cluster = true
+redis_cluster_connection_urls = ["redis://c4n4ry:4711#x@redis:6379", "redis://c2:6379"]`)}},
+		{"a password for a database, beside one", "oauth2-proxy", importer.Input{Config: []byte(`session_store_type = "redis"
+redis_password = "x"
+redis_connection_url = "redis://redis:6379/` + canary + `"`)}},
 		{"a password in a query", "oauth2-proxy", importer.Input{Config: []byte(`session_store_type = "redis"
 redis_connection_url = "redis://redis:6379/0?password=` + canary + `"`)}},
 		{"a password for a database", "oauth2-proxy", importer.Input{Config: []byte(`session_store_type = "redis"
@@ -369,6 +375,42 @@ func TestWhatStandsOverWhat(t *testing.T) {
 	}
 }
 
+// Plain http is written only where the other proxy was told to do without https.
+func TestPlainHTTP(t *testing.T) {
+	t.Parallel()
+	const up = "upstreams = 'http://app'\nemail_domains = 'example.com'\nredirect_url = 'http://wiki.example.com/cb'\n"
+	for _, tt := range []struct {
+		name, peer, config, typed, want string
+		insecure                        bool
+	}{
+		{"not told", "oauth2-proxy", up, "", "http://localhost:3000", false},
+		{"told", "oauth2-proxy", up + "cookie_secure = false", "", "http://wiki.example.com", true},
+		{"told so by a text", "oauth2-proxy", up + "cookie_secure = 'false'", "", "http://wiki.example.com", true},
+		{"told the other", "oauth2-proxy", up + "cookie_secure = true", "", "http://localhost:3000", false},
+		{"typed and not told", "oauth2-proxy", up, "http://typed.example.com", "http://localhost:3000", false},
+		{"typed with https", "oauth2-proxy", up + "cookie_secure = false", "https://typed.example.com", "https://typed.example.com", false},
+		{"typed and told", "traefik-forward-auth", "domain = example.com\ninsecure-cookie = true", "http://typed.example.com", "http://typed.example.com", true},
+		{"typed and not told there", "traefik-forward-auth", "domain = example.com", "http://typed.example.com", "http://localhost:3000", false},
+		{"typed and told at vouch", "vouch", "vouch: {domains: [example.com], cookie: {secure: false}}", "http://typed.example.com", "http://typed.example.com", true},
+		{"loopback", "vouch", "vouch: {domains: [example.com]}", "http://localhost:8000", "http://localhost:8000", false},
+	} {
+		o := everything()
+		o.Dir, o.ExternalURL = folder(t), tt.typed
+		r, err := peers[tt.peer](importer.Input{Config: []byte(tt.config)}, o)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		c, err := load(o.Dir, r.YAML)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", tt.name, err, r.YAML)
+			continue
+		}
+		if got := c.ExternalURL.String(); got != tt.want || c.IsInsecure(config.InsecurePlainHTTP) != tt.insecure {
+			t.Errorf("%s: got %s, insecure %q, want %s, %v", tt.name, got, c.Insecure, tt.want, tt.insecure)
+		}
+	}
+}
+
 // opened lists what a configuration opens to everybody: METHODS HOST PATH MATCH.
 func opened(c *config.Config) []string {
 	out := []string{}
@@ -436,6 +478,11 @@ allowed_groups = ["<your group>"]`, nil},
 		{"one of two groups that can be no role", "oauth2-proxy", up + `email_domains = ["example.com"]
 allowed_groups = ["<your group>", "a"]`, []string{"/ example.com role:a"}},
 		{"a team that can be no role", "vouch", "vouch: {teamWhitelist: [\"<team>\"], domains: [example.com]}", nil},
+		{"a file of addresses", "oauth2-proxy", up + `authenticated_emails_file = "/people"`, []string{"/ ann@example.com bo@example.com"}},
+		{"a group narrows the file", "oauth2-proxy", up + `authenticated_emails_file = "/people"
+allowed_groups = ["a"]`, []string{"/ ann@example.com bo@example.com role:a"}},
+		{"a file and a domain", "oauth2-proxy", up + `authenticated_emails_file = "/people"
+email_domains = "example.org"`, []string{"/ ann@example.com bo@example.com", "/ example.org"}},
 		{"a group of the alpha configuration", "oauth2-proxy alpha", `providers: [{provider: github, allowedGroups: [a, b], githubConfig: {org: acme}}]`,
 			[]string{"/ example.com role:a role:b roles:acme"}},
 		{"an unknown restriction", "oauth2-proxy alpha", `providers: [{provider: x, xConfig: {onlyThese: [a, b]}, scope: openid}]`, []string{"/ example.com role:onlyThese"}},
@@ -482,7 +529,12 @@ github_repo = "c/d"`, []string{"/ example.com role:a roles:b roles:c/d"}},
 			if !strings.HasPrefix(tt.config, "# with --email-domains\n") {
 				o.EmailDomains = nil
 			}
-			o.ReadFile = os.ReadFile
+			o.ReadFile = func(name string) ([]byte, error) {
+				if name != "/people" {
+					return nil, fs.ErrNotExist
+				}
+				return []byte("# people\nAnn@example.com, Ann\n bo@example.com, Bo\n"), nil
+			}
 			in, peer := importer.Input{Config: []byte(tt.config)}, tt.peer
 			if peer == "oauth2-proxy alpha" {
 				peer = "oauth2-proxy"
