@@ -4,10 +4,13 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
+	"portero/internal/assertion/signed"
 	"portero/internal/page"
 	"portero/internal/route"
 	"portero/internal/telemetry"
@@ -97,6 +100,26 @@ func allowed(m *chi.Mux, path string) string {
 func (g *generation) asset(w http.ResponseWriter, r *http.Request) error {
 	g.pages.ServeAsset(w, r)
 	return nil
+}
+
+// jwks handles GET /_portero/jwks.json: the keys by which applications check the signed assertion. They are the same for everybody.
+func (g *generation) jwks(w http.ResponseWriter, r *http.Request) error {
+	telemetry.FromContext(r.Context()).Route = "portero"
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return &methodNotAllowed{allow: "GET, HEAD"}
+	}
+	leaveUnread(w, r)
+	set := g.signing.JWKS()
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(set)))
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "public, max-age="+strconv.Itoa(int(signed.MaxAge/time.Second)))
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	_, err := w.Write(set)
+	return err
 }
 
 // healthz handles GET /_portero/healthz: the process answers. Nothing else is said, and nothing is logged.

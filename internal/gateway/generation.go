@@ -13,6 +13,7 @@ import (
 
 	"portero/internal/access"
 	"portero/internal/assertion"
+	"portero/internal/assertion/signed"
 	"portero/internal/authflow"
 	"portero/internal/config"
 	"portero/internal/forwarded"
@@ -50,8 +51,9 @@ type generation struct {
 	flow      *authflow.Flow
 	live      *live.Registry
 	proxies   []*upstream.Proxy // :: route.Index → its proxy, nil for a route without upstreams
-	headers   []*assertion.Set  // :: route.Index → what its upstreams are told, nil for a route without
-	supports  []*page.Support   // :: route.Index → its support contact, nil for the general one
+	signing   *signed.Keys
+	headers   []*assertion.Set // :: route.Index → what its upstreams are told, nil for a route without
+	supports  []*page.Support  // :: route.Index → its support contact, nil for the general one
 	homeURL   string
 }
 
@@ -77,6 +79,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 	if err != nil {
 		return nil, err
 	}
+	gen.signing = signed.NewKeys(keys, g.opts.Now)
 	if gen.logto, err = logtoClient(cfg, before); err != nil {
 		return nil, err
 	}
@@ -348,13 +351,29 @@ func (gen *generation) buildProxies(g *Gateway) error {
 			Connect: r.Timeouts.Connect, ResponseHeader: r.Timeouts.ResponseHeader, Idle: r.Timeouts.Idle,
 			DropAuthorization: r.Authorization == config.AuthorizationDrop,
 			ProtectCache:      r.Cache == config.CacheProtect && r.Access != config.AccessPublic,
-			OwnCookie:         ownCookie, Headers: gen.headers[i], Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL, OriginOf: cfg.Origin,
+			OwnCookie:         ownCookie, Headers: gen.headers[i], Signed: gen.assertion(r.Identity), Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL, OriginOf: cfg.Origin,
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("routes[%d]: %w", i, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// assertion is the signed one of a route. nil: it has none.
+func (gen *generation) assertion(r config.RouteIdentity) *signed.Assertion {
+	names := r.AssertionHeaders()
+	if len(names) == 0 {
+		return nil
+	}
+	for i := range names {
+		names[i] = http.CanonicalHeaderKey(names[i])
+	}
+	a := r.Assertion
+	return &signed.Assertion{
+		Keys: gen.signing, Issuer: gen.config.ExternalURL.Scheme + "://" + gen.config.ExternalURL.Host, Audience: a.Audience, Lifetime: a.Lifetime,
+		Method: slices.Contains(a.Bind, config.BindMethod), Path: slices.Contains(a.Bind, config.BindPath), Headers: names,
+	}
 }
 
 // signedIn are the headers of the signed assertion, those that are switched off included: no client sends one.

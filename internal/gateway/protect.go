@@ -34,6 +34,8 @@ func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.RequestURI == g.endpoints.Prefix+"/healthz": // on every host
 		err = g.healthz(w, r)
+	case r.RequestURI == g.endpoints.Prefix+"/jwks.json": // on every host: applications ask where they reach us
+		err = g.jwks(w, r)
 	case err == nil:
 		err = g.serve(w, r, from)
 	}

@@ -167,6 +167,15 @@ func (k *KeyRing) Derive(purpose string, n int) []byte {
 	return derived
 }
 
+// Apart returns a ring for each secret alone, the newest first: for those who derive from older ones too.
+func (k *KeyRing) Apart() []*KeyRing {
+	rings := make([]*KeyRing, len(k.keys))
+	for i, one := range k.keys {
+		rings[i] = &KeyRing{keys: []*key{one}}
+	}
+	return rings
+}
+
 // Format prints "(redacted)" for every verb, so that no log line can hold a secret.
 func (k *KeyRing) Format(f fmt.State, _ rune) { io.WriteString(f, "(redacted)") }
 

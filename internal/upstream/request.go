@@ -6,6 +6,8 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+
+	"portero/internal/assertion/signed"
 )
 
 // rewrite makes the outgoing request. Hop-by-hop headers are gone already.
@@ -54,6 +56,10 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 			slog.String("header", name), slog.String("subject", c.Identity.Subject))
 	}
 
+	if p.cfg.Signed != nil && c.Identity != nil {
+		p.sign(x, out)
+	}
+
 	// net/http takes these two for leave to send a request again that may have arrived; in lower case it does not know them.
 	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if lines := h[name]; len(lines) > 0 {
@@ -70,6 +76,26 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 		} else {
 			delete(h, name)
 		}
+	}
+}
+
+// sign adds who is asking in signed form. Where that cannot be made the request leaves without, and who looks for it refuses it.
+func (p *Proxy) sign(x *exchange, out *http.Request) {
+	c := x.call
+	r := signed.Request{Origin: x.origin(), Method: out.Method, Path: x.path}
+	if p.cfg.OriginOf != nil && c.From.Host != "" {
+		r.Origin = p.cfg.OriginOf(c.From.Hostname())
+	}
+	if c.Session != nil {
+		r.SessionID, r.Version = c.Session.ID, c.Session.Version
+	}
+	token, err := p.cfg.Signed.Token(c.Identity, r)
+	if err != nil {
+		p.warn("a request left without its signed assertion", err.Error(), slog.Any("error", err), slog.String("subject", c.Identity.Subject))
+		return
+	}
+	for _, name := range p.cfg.Signed.Headers {
+		out.Header[name] = []string{token}
 	}
 }
 

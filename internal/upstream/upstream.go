@@ -45,6 +45,7 @@ import (
 	"time"
 
 	"portero/internal/assertion"
+	"portero/internal/assertion/signed"
 	"portero/internal/forwarded"
 	"portero/internal/identity"
 	"portero/internal/live"
@@ -78,6 +79,8 @@ type Config struct {
 	OwnCookie func(name string) bool
 	// Headers strips and sets identity headers. Nil: strips only.
 	Headers *assertion.Set
+	// Signed makes the signed form of an identity. Nil: there is none.
+	Signed *signed.Assertion
 	// Live learns of every request that is served for a session, and of every
 	// WebSocket and event stream. Nil: nobody does.
 	Live *live.Registry
