@@ -152,6 +152,7 @@ func TestFailuresDeny(t *testing.T) {
 			Access: route.Access(rapid.Uint8Range(0, 9).Draw(t, "access")),
 			Allow:  rapid.SampledFrom([]access.Policy{{}, everybody}).Draw(t, "allow"),
 			Paths:  route.Paths(rapid.Uint8().Draw(t, "paths")),
+			StepUp: rapid.SampledFrom([]time.Duration{0, time.Minute, -1}).Draw(t, "step up"),
 		}
 		if rapid.IntRange(0, 9).Draw(t, "route") == 0 {
 			r.Route = nil
@@ -176,6 +177,61 @@ func TestFailuresDeny(t *testing.T) {
 			t.Fatalf("%+v: the upstream would be told %+v", r, d.Identity)
 		}
 	})
+}
+
+// TestStepUpAge: how old a sign-in may be, where nobody knows, and where the clocks differ.
+func TestStepUpAge(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	g := &guard.Guard{Now: func() time.Time { return now }}
+	corp := policy(t, access.Rule{EmailDomains: []string{"corp.com"}})
+	for _, test := range []struct {
+		name     string
+		signedIn time.Time
+		want     string
+	}{
+		{"just now", now, "allow rule allow[0] u1"},
+		{"as long ago as may be", now.Add(-5 * time.Minute), "allow rule allow[0] u1"},
+		{"longer ago", now.Add(-5*time.Minute - time.Second), "sign-in step-up allow[0]"},
+		{"nobody knows", time.Time{}, "sign-in step-up allow[0]"},
+		{"on a clock that is fast", now.Add(time.Minute), "allow rule allow[0] u1"},
+		{"in the future", now.Add(time.Minute + time.Second), "sign-in step-up allow[0]"},
+	} {
+		s := someone("u1", "ann@corp.com")
+		s.AuthTime = test.signedIn
+		for _, reportOnly := range []bool{false, true} {
+			d := g.Decide(t.Context(), guard.Request{Route: &route.Route{Access: route.SignedIn, Allow: corp, StepUp: 5 * time.Minute, ReportOnly: reportOnly}, Session: s})
+			if got := describe(d); got != test.want || (d.MaxAge != 0) != (d.Outcome == guard.SignIn) {
+				t.Errorf("%s: got %s with max_age %v, want %s", test.name, got, d.MaxAge, test.want)
+			}
+		}
+	}
+}
+
+// TestReportOnlyIsForTheSignedIn: report_only looks past rules, and past nothing else.
+func TestReportOnlyIsForTheSignedIn(t *testing.T) {
+	t.Parallel()
+	nobody := policy(t, access.Rule{Roles: []string{"root"}})
+	ann := someone("u1", "ann@corp.com")
+	for want, r := range map[string]guard.Request{
+		"allow report-only u1":         {Session: ann},
+		"sign-in no-session no-cookie": {Missing: session.NoCookie},
+		"sign-in no-session ended":     {Session: ann, Missing: session.EndedReason},
+		"sign-in no-session ":          {Session: &session.Session{Subject: "u3"}},
+		"deny store-unavailable":       {Session: ann, Lookup: errStoreDown},
+		"deny unchecked":               {Session: ann, Lookup: errLookup},
+	} {
+		r.Route = &route.Route{Access: route.SignedIn, Allow: nobody, ReportOnly: true}
+		d := new(guard.Guard).Decide(t.Context(), r)
+		if got := describe(d); got != want || (d.WouldDeny != "") != (d.Outcome == guard.Allow) {
+			t.Errorf("got %s (%q), want %s", got, d.WouldDeny, want)
+		}
+	}
+	for _, a := range []route.Access{route.Deny, 77} {
+		if d := new(guard.Guard).Decide(t.Context(), guard.Request{Session: ann, Route: &route.Route{Access: a, Allow: nobody, ReportOnly: true}}); d.Outcome != guard.Deny {
+			t.Errorf("access %s: %+v", a, d)
+		}
+	}
 }
 
 func TestAudit(t *testing.T) {
