@@ -586,6 +586,7 @@ func TestNothingElseIsOpened(t *testing.T) {
 		{"oauth2-proxy", up + `skip_auth_routes = ["TRACE=^/health$"]`, nil},
 		{"oauth2-proxy", up + `skip_auth_routes = ["^/a=b$"]`, nil}, // its own reading: the method ^/A
 		{"oauth2-proxy", up + `skip_auth_routes = ["^/", ".*", "", "^/.*", "/", "^"]`, nil},
+		{"oauth2-proxy", up + `skip_auth_routes = ["x,^/health$"]`, nil}, // an element of a list is not taken apart
 		{"oauth2-proxy", up + `skip_auth_preflight = true`, nil},
 		{"oauth2-proxy", up + `trusted_ips = ["10.0.0.0/8"]`, nil},
 		{"oauth2-proxy", up + `htpasswd_file = "x"`, nil},
