@@ -14,8 +14,8 @@ var guards = []guard{
 	{File: "assertion/assertion.go", Old: "if s.strips(name) {", New: "if id != nil && s.strips(name) {", Attacks: []string{"HS-09"}},
 	{File: "assertion/assertion.go", Old: "_, ok := s.own[string(folded)]\n\treturn ok", New: "return false", Attacks: []string{"HS-01"}},
 	{File: "assertion/assertion.go", Old: "return strings.ContainsFunc(name, func(r rune) bool { return r != '-' && !alphanumeric(byte(r)) })", New: "return false", Attacks: []string{"SM-03"}},
-	{File: "assertion/assertion.go", Old: "case len(value) > maxValue:", New: "case false:", Attacks: []string{"CL-04"}},
-	{File: "assertion/assertion.go", Old: "case total+len(value) > maxTotal:", New: "case false:", Attacks: []string{"CL-04"}},
+	{File: "assertion/assertion.go", Old: "case len(value) > p.MaxBytes:", New: "case false:", Attacks: []string{"CL-04"}},
+	{File: "assertion/assertion.go", Old: "case *total+len(value) > MaxTotal:", New: "case false:", Attacks: []string{"CL-04"}},
 	{File: "assertion/encoding.go", Old: "return s, clean", New: "return s, true", Attacks: []string{"CL-01", "CL-05"}},
 	{File: "assertion/encoding.go", Old: "return s != \"\" && s[0] != ' ' && s[len(s)-1] != ' '", New: "return true", Attacks: []string{"CL-07"}},
 	{File: "identity/identity.go", Old: "ok && (id.EmailVerified || o.UnverifiedEmail) {", New: "ok {", Attacks: []string{"CL-09"}},
@@ -43,9 +43,9 @@ var guards = []guard{
 	{File: "upstream/upgrade.go", Old: `if len(upgrade) != 1 || !strings.EqualFold(strings.Trim(upgrade[0], " \t"), "websocket") {`, New: "if len(upgrade) != 1 {", Attacks: []string{"WS-04"}},
 
 	// Method, host and path.
-	{File: "gateway/protect.go", Old: "if !route.ValidMethod(r.Method) {", New: "if r.Method == \"\" {", Attacks: []string{"ME-01", "ME-03"}},
-	{File: "gateway/protect.go", Old: "if !g.table.KnowsHost(from.Host) {", New: "if from.Host == \"\" {", Attacks: []string{"HO-04", "CB-08"}},
-	{File: "gateway/protect.go", Old: "if target.Reads(g.endpoints.Ours) {", New: "if target.Asterisk {", Attacks: []string{"PA-24"}},
+	{File: "gateway/places.go", Old: "if !route.ValidMethod(method) {", New: "if method == \"\" {", Attacks: []string{"ME-01", "ME-03"}},
+	{File: "gateway/places.go", Old: "if !p.table.KnowsHost(host) {", New: "if host == \"\" {", Attacks: []string{"HO-04", "CB-08"}},
+	{File: "gateway/places.go", Old: "if target.Reads(p.endpoints.Ours) {", New: "if target.Asterisk {", Attacks: []string{"PA-24"}},
 	{File: "route/target.go", Old: "if decoded < 0x20 || decoded == 0x7f {", New: "if decoded == 0x7f {", Attacks: []string{"PA-08"}},
 	{File: "route/target.go", Old: "if !utf8.ValidString(s) {", New: "if !utf8.ValidString(s) && s == \"\" {", Attacks: []string{"PA-08"}},
 	{File: "route/target.go", Old: "if hasDotSegment(s) {", New: "if hasDotSegment(s) && s == \"\" {", Attacks: []string{"PA-01"}},

@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"portero/internal/access"
 	"portero/internal/assertion"
 	"portero/internal/assertion/signed"
 	"portero/internal/authflow"
@@ -34,6 +33,7 @@ import (
 // generation is everything that is built from one configuration. It never changes; a reload builds the next one beside
 // it and swaps one pointer.
 type generation struct {
+	places
 	config    *config.Config
 	logto     *http.Client  // reaches Logto, for as long as its configuration stays the same
 	secret    *logto.Secret // of the application, for as long as that stays the same
@@ -42,8 +42,6 @@ type generation struct {
 	clock     func() time.Time
 	log       *slog.Logger
 	forwarded *forwarded.Resolver
-	table     *route.Table
-	endpoints authflow.Endpoints
 	own       *chi.Mux
 	pages     *page.Set
 	sessions  *session.Manager
@@ -62,14 +60,14 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 	gen := &generation{
 		config: cfg, built: g.now(), clock: g.opts.Now, log: g.log,
 		forwarded: forwarded.New(forwarded.Config{ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies, ListenerTLS: cfg.TLS.Enabled()}),
-		endpoints: authflow.Endpoints{
-			SignIn: cfg.Endpoints.SignIn, Callback: cfg.Endpoints.Callback, SignOut: cfg.Endpoints.SignOut, Prefix: cfg.Endpoints.Prefix,
-		},
-		live:    g.live,
-		homeURL: cfg.Pages.HomeURL,
+		live:      g.live,
+		homeURL:   cfg.Pages.HomeURL,
 	}
 	var err error
-	if gen.table, err = buildTable(cfg); err != nil {
+	if gen.places, err = newPlaces(cfg); err != nil {
+		return nil, err
+	}
+	if gen.headers, err = headerSets(cfg); err != nil {
 		return nil, err
 	}
 	if gen.pages, err = buildPages(cfg, g.opts.Demo, g.opts.Now); err != nil {
@@ -158,49 +156,6 @@ func params(list []config.Param) map[string]string {
 	out := make(map[string]string, len(list))
 	for _, p := range list {
 		out[p.Name] = p.Value
-	}
-	return out
-}
-
-// buildTable makes the routes. Words that the configuration has checked and that are unknown here deny.
-func buildTable(cfg *config.Config) (*route.Table, error) {
-	routes := make([]route.Route, 0, len(cfg.Routes))
-	for i, r := range cfg.Routes {
-		allow, err := access.NewPolicy(rules(r.Allow))
-		if err != nil {
-			return nil, fmt.Errorf("routes[%d].allow: %w", i, err)
-		}
-		rt := route.Route{
-			Name: r.Name, Title: r.Title, Hosts: r.Hosts, Path: r.Path, Exact: r.Match == config.MatchExact, Methods: r.Methods,
-			Allow: allow, ReportOnly: r.ReportOnly, StepUp: r.StepUp.MaxAge, StripPrefix: r.StripPrefix, Index: i,
-		}
-		switch r.Access {
-		case config.AccessPublic:
-			rt.Access = route.Public
-		case config.AccessOptional:
-			rt.Access = route.Optional
-		case config.AccessSignedIn:
-			rt.Access = route.SignedIn
-		}
-		if r.Paths == config.PathsByRoute {
-			rt.Paths = route.ByRoute
-		}
-		routes = append(routes, rt)
-	}
-	return route.NewTable(routes)
-}
-
-func rules(list []config.Rule) []access.Rule {
-	out := make([]access.Rule, 0, len(list))
-	for _, r := range list {
-		rule := access.Rule{
-			Emails: r.Emails, EmailDomains: r.EmailDomains, Roles: r.Roles, Organizations: r.Organizations, OrganizationRoles: r.OrganizationRoles,
-			Networks: r.Networks, Methods: r.Methods, Expression: r.Expression,
-		}
-		for _, c := range r.Claims {
-			rule.Claims = append(rule.Claims, access.Claim{Name: c.Name, Values: c.Values})
-		}
-		out = append(out, rule)
 	}
 	return out
 }
@@ -322,7 +277,6 @@ func sameLogto(a, b config.Logto) bool {
 func (gen *generation) buildProxies(g *Gateway) error {
 	cfg := gen.config
 	gen.proxies = make([]*upstream.Proxy, len(cfg.Routes))
-	gen.headers = make([]*assertion.Set, len(cfg.Routes))
 	gen.supports = make([]*page.Support, len(cfg.Routes))
 	byIndex := make([]*route.Route, len(cfg.Routes))
 	for _, rt := range gen.table.Routes() {
@@ -337,15 +291,11 @@ func (gen *generation) buildProxies(g *Gateway) error {
 		if len(r.Upstreams) == 0 {
 			continue
 		}
-		var err error
-		if gen.headers[i], err = assertion.NewSet(headers(r.Identity.Headers), signedIn(r.Identity)...); err != nil {
-			errs = append(errs, fmt.Errorf("routes[%d].identity: %w", i, err))
-			continue
-		}
 		urls := make([]*url.URL, 0, len(r.Upstreams))
 		for _, u := range r.Upstreams {
 			urls = append(urls, u.URL)
 		}
+		var err error
 		gen.proxies[i], err = upstream.New(upstream.Config{
 			Route: byIndex[i], URLs: urls, PreserveHost: r.PreserveHost,
 			Connect: r.Timeouts.Connect, ResponseHeader: r.Timeouts.ResponseHeader, Idle: r.Timeouts.Idle,
@@ -374,6 +324,22 @@ func (gen *generation) assertion(r config.RouteIdentity) *signed.Assertion {
 		Keys: gen.signing, Issuer: gen.config.ExternalURL.Scheme + "://" + gen.config.ExternalURL.Host, Audience: a.Audience, Lifetime: a.Lifetime,
 		Method: slices.Contains(a.Bind, config.BindMethod), Path: slices.Contains(a.Bind, config.BindPath), Headers: names,
 	}
+}
+
+// headerSets are what the upstreams of each route are told.
+func headerSets(cfg *config.Config) ([]*assertion.Set, error) {
+	sets := make([]*assertion.Set, len(cfg.Routes))
+	var errs []error
+	for i, r := range cfg.Routes {
+		if len(r.Upstreams) == 0 {
+			continue
+		}
+		var err error
+		if sets[i], err = assertion.NewSet(headers(r.Identity.Headers), signedIn(r.Identity)...); err != nil {
+			errs = append(errs, fmt.Errorf("routes[%d].identity: %w", i, err))
+		}
+	}
+	return sets, errors.Join(errs...)
 }
 
 // signedIn are the headers of the signed assertion, those that are switched off included: no client sends one.

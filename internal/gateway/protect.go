@@ -46,40 +46,23 @@ func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve finds out what a request is for.
 func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarded.Request) error {
-	// One normal form of method, host and path, or an answer of our own.
-	if !route.ValidMethod(r.Method) {
-		return errMethod
-	}
-	if malformedHTTP2(r) {
+	if route.ValidMethod(r.Method) && malformedHTTP2(r) {
 		return errMalformed
 	}
-	target, err := route.ParseTarget(r.Method, r.RequestURI, r.Host)
-	if err != nil {
+	// One normal form of method, host and path, or an answer of our own.
+	at, err := g.find(r.Method, r.RequestURI, r.Host, from.Host)
+	switch {
+	case err != nil:
 		return err
-	}
-	if !g.table.KnowsHost(from.Host) {
-		return route.ErrUnknownHost
-	}
-	if target.Asterisk {
+	case at.target.Asterisk:
 		leaveUnread(w, r)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
+	case at.route == nil:
+		return g.ours(w, r, at.target)
 	}
-	if g.endpoints.Ours(target.Path) {
-		return g.ours(w, r, target)
-	}
-	rt, err := g.table.Match(from.Host, r.Method, target)
-	if err != nil {
-		return err
-	}
-	if target.Reads(g.endpoints.Ours) { // for somebody who decodes more often than we do
-		return errNotFound
-	}
-	if _, err := rt.Forward(target); err != nil { // nobody is sent to sign in for a path that cannot leave
-		return err
-	}
-	telemetry.FromContext(r.Context()).Route = rt.Name
-	return g.protect(w, r, rt, target, from)
+	telemetry.FromContext(r.Context()).Route = at.route.Name
+	return g.protect(w, r, at.route, at.target, from)
 }
 
 // protect asks the guard and does what it says. The proxy path ends here.
