@@ -38,6 +38,7 @@ Begin with "portero demo", which needs no account, or with "portero config examp
 		secretCommand(),
 		setupCommand(),
 		withSettings(pagesCommand()),
+		verifyCommand(),
 		versionCommand(),
 	)
 	failing(root)
