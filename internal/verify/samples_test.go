@@ -1,0 +1,162 @@
+package verify_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"portero/internal/assertion/signed"
+	"portero/internal/identity"
+	"portero/internal/seal"
+)
+
+// sample is one of the texts for applications: how it is run, with a token and the URL of the key set as its arguments.
+type sample struct {
+	name    string
+	command []string
+	dir     string
+}
+
+// samples are those that can be run here.
+func samples(t *testing.T) []sample {
+	t.Helper()
+	doc, err := os.ReadFile("../../docs/assertion.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(language string) string {
+		m := regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindSubmatch(doc)
+		if m == nil {
+			t.Fatalf("docs/assertion.md has no sample in %s", language)
+		}
+		return string(m[1])
+	}
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	binary := filepath.Join(dir, "sample")
+	if out, err := exec.Command("go", "build", "-o", binary, file("main.go", block("go"))).CombinedOutput(); err != nil {
+		t.Fatalf("go: %v\n%s", err, out)
+	}
+	all := []sample{{name: "go", command: []string{binary}}}
+	for _, one := range []struct {
+		name, program, file string
+		test                []string // succeeds where the sample can run
+	}{
+		{"python", "python3", "sample.py", []string{"-c", "import jwt, cryptography"}},
+		{"php", "php", "sample.php", []string{"-r", "exit(function_exists('openssl_verify') ? 0 : 1);"}},
+		{"js", "node", "sample.mjs", []string{"-e", "require.resolve('jose')"}},
+	} {
+		path, err := exec.LookPath(one.program)
+		if err != nil {
+			t.Logf("%s is not there: its sample is not run", one.program)
+			continue
+		}
+		s := sample{name: one.name, command: []string{path, file(one.file, block(one.name))}, dir: dir}
+		if one.name == "js" { // Node looks for a library in the folder of the script and above
+			modules, err := filepath.Abs("../gatewaytest/oidcprovider/node_modules")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		test := exec.Command(path, one.test...)
+		test.Dir = dir
+		if out, err := test.CombinedOutput(); err != nil {
+			t.Logf("the library of the sample in %s is not there: it is not run\n%.200s", one.name, out)
+			continue
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// The samples that people copy take what Portero signs, and nothing that is wrong.
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	ring, err := seal.NewKeyRing([]byte("a secret of thirty-two bytes, one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := signed.NewKeys(ring, nil)
+	s, stranger := newSigner(t, "k1"), newSigner(t, "k1")
+	ours := newSource(t, s.jwk(t))
+	portero := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/jwk-set+json")
+		w.Write(k.JWKS())
+	}))
+	t.Cleanup(portero.Close)
+	good, err := (&signed.Assertion{Keys: k, Issuer: issuer}).Token(&identity.Identity{Subject: "u1", Name: "José", Roles: []string{"admin"}}, signed.Request{Origin: audience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
+	claim := func(changes map[string]any) string {
+		all := map[string]any{"iat": now(0), "exp": now(time.Minute)}
+		maps.Copy(all, changes)
+		return s.token(all)
+	}
+	fresh := claim(nil)
+	parts := strings.Split(fresh, ".")
+	wrong := map[string]string{
+		"algorithm none":    b64([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + parts[1] + ".",
+		"another key":       stranger.raw(stranger.header(nil), mustDecode(t, parts[1])),
+		"an unknown key":    s.raw(s.header(map[string]any{"kid": "k2"}), mustDecode(t, parts[1])),
+		"another audience":  claim(map[string]any{"aud": "https://build.example.com"}),
+		"no audience":       claim(map[string]any{"aud": nil}),
+		"another issuer":    claim(map[string]any{"iss": "https://evil.test"}),
+		"expired":           claim(map[string]any{"iat": now(-2 * time.Minute), "exp": now(-time.Minute)}),
+		"without end":       claim(map[string]any{"exp": nil}),
+		"without a subject": claim(map[string]any{"sub": nil}),
+		"changed":           parts[0] + "." + b64(claims(map[string]any{"sub": "root", "iat": now(0), "exp": now(time.Minute)})) + "." + parts[2],
+		"cut":               parts[0] + "." + parts[1],
+	}
+	for _, one := range samples(t) {
+		t.Run(one.name, func(t *testing.T) {
+			t.Parallel()
+			ask := func(token, set string) (string, error) {
+				cmd := exec.Command(one.command[0], append(one.command[1:len(one.command):len(one.command)], token, set)...)
+				cmd.Dir = one.dir
+				var out bytes.Buffer
+				cmd.Stdout = &out
+				err := cmd.Run()
+				return strings.TrimSpace(out.String()), err
+			}
+			for set, token := range map[string]string{portero.URL: good, ours.URL: fresh} {
+				if got, err := ask(token, set); err != nil || got != "u1" {
+					t.Fatalf("what is good: got %q, %v", got, err)
+				}
+			}
+			for name, token := range wrong {
+				if got, err := ask(token, ours.URL); err == nil || strings.Contains(got, "u1") || strings.Contains(got, "root") {
+					t.Errorf("%s: got %q, %v; want a refusal", name, got, err)
+				}
+			}
+		})
+	}
+}
+
+func mustDecode(t *testing.T, part string) []byte {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
