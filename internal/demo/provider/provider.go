@@ -223,7 +223,9 @@ func (p *Provider) routes() http.Handler {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
-		if !strings.HasPrefix(r.URL.Path, "/api/") { // bodies there have a bound of their own
+		if strings.HasPrefix(r.URL.Path, "/api/") {
+			h.Set("Logto-Core-Request-Id", random()[:16])
+		} else { // bodies there have a bound of their own
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		}
 		mux.ServeHTTP(w, r)

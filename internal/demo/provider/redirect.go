@@ -1,28 +1,33 @@
 package provider
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// ParseRedirectURI returns the URL a browser may be sent to after a sign-in or a sign-out: http or https, on this computer, or exactly one of
-// allowed. Whatever two readers could understand differently (user information, backslashes, unusual spellings of an address) is refused.
-func ParseRedirectURI(raw string, allowed ...string) (*url.URL, error) {
+// ParseRedirectURI returns the URL a browser may be sent to after a sign-in or a sign-out: http or https, on this computer, or one that is
+// registered. Whatever two readers could understand differently (user information, backslashes, unusual spellings of an address) is refused.
+func ParseRedirectURI(raw string, registered ...string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, errors.New("redirect URI cannot be read")
 	}
-	if slices.Contains(allowed, raw) && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+	if slices.Contains(registered, raw) && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
 		return u, nil
 	}
 	for _, c := range []byte(raw) {
 		if c <= ' ' || c >= 0x7f || c == '\\' {
 			return nil, errors.New("redirect URI has characters that do not belong there")
 		}
+	}
+	if u.User == nil && slices.ContainsFunc(registered, func(one string) bool { return matchesRegistered(one, u) }) {
+		return u, nil
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -44,6 +49,44 @@ func ParseRedirectURI(raw string, allowed ...string) (*url.URL, error) {
 		return nil, errors.New("redirect URI has an empty port")
 	}
 	return u, nil
+}
+
+// wildcard is what a * of a registered URI stands for: something of one label of the host, or of one segment of the path.
+const wildcard = `[A-Za-z0-9_~-]+`
+
+// matchesRegistered reports whether a URL is a registered one, whose host and path may have wildcards: the case of the host, the default port and
+// a path of / make no difference.
+func matchesRegistered(registered string, u *url.URL) bool {
+	want, err := url.Parse(strings.ReplaceAll(registered, "*", wildcardName))
+	if err != nil || want.User != nil || normal(want) == "" {
+		return false
+	}
+	pattern := `\A` + strings.ReplaceAll(regexp.QuoteMeta(normal(want)), wildcardName, wildcard) + `\z`
+	matched, err := regexp.MatchString(pattern, normal(u))
+	return err == nil && matched
+}
+
+// wildcardName stands for a * where that would not be part of a host.
+const wildcardName = "wildcard0f3b9c"
+
+// normal is a web address as the standard for URLs writes it; "" for every other.
+func normal(u *url.URL) string {
+	port, standard := u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	if standard == "" || u.Hostname() == "" || u.Opaque != "" || u.Fragment != "" {
+		return ""
+	}
+	host := strings.ToLower(u.Hostname())
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port != "" && port != standard {
+		host += ":" + port
+	}
+	path := cmp.Or(u.EscapedPath(), "/")
+	if u.RawQuery != "" || u.ForceQuery {
+		path += "?" + u.RawQuery
+	}
+	return u.Scheme + "://" + host + path
 }
 
 // loopbackHost reports whether a host name, without port and brackets, stands for this computer in every browser: a loopback address in its

@@ -56,6 +56,46 @@ func TestParseRedirectURI(t *testing.T) {
 	}
 }
 
+// TestRegisteredRedirectURIs matches a URL with what an application registers, as Logto does: to the letter, but for wildcards and for what
+// the standard for URLs makes one.
+func TestRegisteredRedirectURIs(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		registered   string
+		refused, let []string
+	}{
+		{"https://wiki.example.com/callback",
+			[]string{"http://wiki.example.com/callback", "https://wiki.example.com/callback/", "https://wiki.example.com/Callback", "https://wiki.example.com/callback?a=b",
+				"https://wiki.example.com/callback?", "https://wiki.example.com:444/callback", "https://wiki.example.com.evil.example/callback", "https://x@wiki.example.com/callback",
+				"https://wiki.example.com/callback#x", "https://wiki.example.com/x/../callback", "https://wiki.example.com/%63allback", `https://wiki.example.com\callback`,
+				"https://wikiXexample.com/callback", "https://wiki.example.com./callback"},
+			[]string{"https://wiki.example.com/callback", "https://WIKI.example.com/callback", "https://wiki.example.com:443/callback", "HTTPS://wiki.example.com/callback"}},
+		{"https://wiki.example.com", []string{"https://wiki.example.com//", "https://wiki.example.com/x"}, []string{"https://wiki.example.com", "https://wiki.example.com/"}},
+		{"https://wiki.example.com:443/", []string{"https://wiki.example.com:80/"}, []string{"https://wiki.example.com"}},
+		{"http://wiki.example.com:80/a?b=c", []string{"http://wiki.example.com/a", "http://wiki.example.com/a?b=d"}, []string{"http://wiki.example.com/a?b=c"}},
+		{"https://*.example.com/*/cb",
+			[]string{"https://example.com/a/cb", "https://.example.com/a/cb", "https://a.b.example.com/a/cb", "https://a.example.com/a/b/cb", "https://a.example.com//cb",
+				"https://a.example.com/../cb", "https://a.example.com/./cb", "https://evil.example/.example.com/a/cb", "https://evil.example?.example.com/a/cb",
+				"https://evil.example#.example.com/a/cb", "https://a@evil.example/.example.com/a/cb", "https://a.example.com:444/a/cb", "https://a.example.com/a/cbx",
+				"https://a.example.com/%2f/cb", "https://a.example.com.evil.example/a/cb", "https://*.example.com/*/cb?x"},
+			[]string{"https://a.example.com/a/cb", "https://A-1.example.com/x_y/cb"}},
+		{"ftp://wiki.example.com/", []string{"ftp://wiki.example.com/", "javascript:alert(1)", "https://wiki.example.com/", "https:///"}, nil},
+		{"https://user@wiki.example.com/", []string{"https://wiki.example.com/"}, nil},
+		{"http://[2001:db8::1]:80/cb", []string{"http://[2001:db8::2]/cb"}, []string{"http://[2001:DB8::1]/cb"}},
+	} {
+		for _, raw := range tt.refused {
+			if u, err := provider.ParseRedirectURI(raw, "https://another.example.org/", tt.registered); err == nil {
+				t.Errorf("%s is registered: %q leads to %v", tt.registered, raw, u)
+			}
+		}
+		for _, raw := range tt.let {
+			if _, err := provider.ParseRedirectURI(raw, "https://another.example.org/", tt.registered); err != nil {
+				t.Errorf("%s is registered: %q: %v", tt.registered, raw, err)
+			}
+		}
+	}
+}
+
 // TestNoOpenRedirect asks for redirects elsewhere over the wire, before and after a sign-in and at the end of a session.
 func TestNoOpenRedirect(t *testing.T) {
 	t.Parallel()

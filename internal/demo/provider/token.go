@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -91,7 +93,7 @@ type tokenResponse struct {
 // serveToken: POST /oidc/token (RFC 6749, sections 4.1.3, 4.4.2 and 6). The client is authenticated before its grant is looked at.
 func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	if err := r.ParseForm(); err != nil {
+	if err := readTokenRequest(r); err != nil {
 		writeOAuthError(w, oauthError{http.StatusBadRequest, "invalid_request", "request body cannot be read"})
 		return
 	}
@@ -120,6 +122,22 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, "application/json; charset=utf-8", response)
+}
+
+// readTokenRequest parses the form of a request. Logto takes it as JSON too.
+func readTokenRequest(r *http.Request) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return r.ParseForm()
+	}
+	var members map[string]string
+	if err := json.NewDecoder(r.Body).Decode(&members); err != nil {
+		return err
+	}
+	r.PostForm = url.Values{}
+	for name, value := range members {
+		r.PostForm.Set(name, value)
+	}
+	return r.ParseForm() // the query, and Form out of both
 }
 
 // authenticate says what is wrong with a client's id and secret.
