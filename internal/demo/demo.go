@@ -15,9 +15,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	netmail "net/mail"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"portero/internal/config"
 	"portero/internal/demo/mailbox"
@@ -302,17 +304,25 @@ func connector(account mail.Config, deliveries *mail.Deliveries, configured []ma
 }
 
 // send delivers what the connector sends over the real Mailgun client: to the mailbox, or to the account that was named, whatever the
-// connector says of its own. In the mailbox its sender is to be seen.
+// connector says of its own. In the mailbox its sender and its address for answers are to be seen, as far as they are addresses: Mailgun would
+// refuse others, and the code has to arrive here.
 func send(ctx context.Context, account mail.Config, own bool, m tenant.Mail) error {
+	sender, subject, reply := account, m.Get("subject"), m.Get("h:Reply-To")
 	if own {
-		account.From = m.Get("from")
+		sender.From, subject, reply = m.Get("from"), printable(subject), printable(reply)
+		if _, err := netmail.ParseAddress(reply); err != nil {
+			reply = ""
+		}
 	}
-	mailer, err := mail.New(account)
+	mailer, err := mail.New(sender)
+	if err != nil && own {
+		mailer, err = mail.New(account)
+	}
 	if err != nil {
 		return err
 	}
 	msg := mail.Message{
-		To: m.To, Subject: m.Get("subject"), Text: m.Get("text"), HTML: m.Get("html"), ReplyTo: m.Get("h:Reply-To"), Template: m.Get("template"),
+		To: m.To, Subject: subject, Text: m.Get("text"), HTML: m.Get("html"), ReplyTo: reply, Template: m.Get("template"),
 	}
 	if raw := m.Get("h:X-Mailgun-Variables"); raw != "" {
 		var variables map[string]any
@@ -321,7 +331,7 @@ func send(ctx context.Context, account mail.Config, own bool, m tenant.Mail) err
 		}
 		msg.Variables = map[string]string{}
 		for name, value := range variables {
-			msg.Variables[name] = fmt.Sprint(value)
+			msg.Variables[name] = plain(value)
 		}
 	}
 	err = mailer.Send(ctx, msg)
@@ -329,6 +339,28 @@ func send(ctx context.Context, account mail.Config, own bool, m tenant.Mail) err
 		return &tenant.MailError{Status: refused.Status, Body: refused.Cause}
 	}
 	return err
+}
+
+// printable has a blank in place of each character that no line of a mail's head can have.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return ' '
+	}, s)
+}
+
+// plain is a variable of a template as text: what is none is JSON.
+func plain(v any) string {
+	if text, ok := v.(string); ok {
+		return text
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // it was JSON before
+	}
+	return string(raw)
 }
 
 // configuration is the gateway's, written as an operator would write it.
