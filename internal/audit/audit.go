@@ -47,10 +47,12 @@ type Event struct {
 	Email     string
 	// SessionID is the prefix of the session's hash, never the session token.
 	SessionID string
-	Client    string
-	Method    string
-	Host      string
-	Path      string
+	// ClientID is the API client whose token decided.
+	ClientID string
+	Client   string
+	Method   string
+	Host     string
+	Path     string
 	// Code is the support code that the person was shown.
 	Code      string
 	RequestID string
@@ -67,6 +69,7 @@ func (e *Event) fields(yield func(key, value string)) {
 	yield("subject", e.Subject)
 	yield("email", e.Email)
 	yield("session", e.SessionID)
+	yield("client_id", e.ClientID)
 	yield("client", e.Client)
 	yield("method", e.Method)
 	yield("host", e.Host)

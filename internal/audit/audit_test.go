@@ -163,10 +163,10 @@ func TestSizeIsBounded(t *testing.T) {
 	}{
 		{"one huge path", func(s string) audit.Event { return audit.Event{Action: "decision", Path: "/" + s} }, "a"},
 		{"everything huge", func(s string) audit.Event {
-			return audit.Event{s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}
+			return audit.Event{s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}
 		}, "a"},
 		{"everything huge and escaped", func(s string) audit.Event {
-			return audit.Event{s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}
+			return audit.Event{s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}
 		}, "\x1b"},
 		{"cut inside a character", func(s string) audit.Event { return audit.Event{Action: "decision", Path: "/" + s} }, "ñ"},
 	}

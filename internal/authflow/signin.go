@@ -95,8 +95,13 @@ func cutPrefix(s, origin string) (string, bool) {
 }
 
 func (f *Flow) bearer(host string) http.Header {
-	return http.Header{"Www-Authenticate": {fmt.Sprintf("Bearer realm=%q", host)}}
+	return http.Header{"Www-Authenticate": {challenge(host)}}
 }
+
+// BearerChallenge is the challenge to a request that has to say who sends it, without an error yet.
+func (f *Flow) BearerChallenge(r *http.Request) string { return challenge(hostOf(r)) }
+
+func challenge(host string) string { return fmt.Sprintf("Bearer realm=%q", host) }
 
 // Unauthorized answers 401 to what is not a page: no redirect, no attempt, JSON for those who read it.
 func (f *Flow) Unauthorized(r *http.Request, ret ReturnPath) error {

@@ -124,9 +124,12 @@ func (d *decoder) deriveScopes(c *Config) {
 	l.finalScopes = final
 }
 
+// tokenClaims are the claims that access tokens of API clients have, and ID tokens have not.
+var tokenClaims = []string{"client_id", "jti", "scope", "scopes"}
+
 // warnAboutClaim names a claim that no source can supply.
 func (d *decoder) warnAboutClaim(path, claim string) {
-	if _, ok := sourceOf(claim); ok || claim == "" {
+	if _, ok := sourceOf(claim); ok || claim == "" || d.takesTokens && slices.Contains(tokenClaims, claim) {
 		return
 	}
 	known := make([]string, 0, len(claimSources))

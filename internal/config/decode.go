@@ -58,6 +58,7 @@ type decoder struct {
 	bad         map[string]bool     // :: path of a value that was refused: nothing more is said about it
 	problems    []Problem
 	warnings    []Problem
+	takesTokens bool                           // a route takes access tokens of API clients
 	expressions map[string]*expression.Program // :: text → what it is, of those that can be used
 	unreadable  bool                           // the file says nothing: what is missing cannot be told
 }

@@ -188,8 +188,8 @@ var entries = []entry{
 	{path: "routes[].access_token", later: true},
 	{path: "routes[].access_token.resource"},
 	{path: "routes[].access_token.organization"},
-	{path: "routes[].bearer", later: true},
-	{path: "routes[].bearer.audience"},
+	{path: "routes[].bearer", doc: "for programs: Authorization: Bearer with a JWT access token of Logto's; see docs/api-clients.md"},
+	{path: "routes[].bearer.audience", doc: "the API identifier the tokens are for; empty: no token is accepted"},
 
 	{path: "pages", doc: "branding of the pages that people see"},
 	{path: "pages.name", doc: "Example Intranet; default: the host. A route's `title` names its application"},

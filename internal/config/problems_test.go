@@ -157,7 +157,6 @@ func TestEveryMistakeIsNamedWithItsPlaceAndRemedy(t *testing.T) {
 		// not yet there
 		"telemetry":    {first("telemetry: {otlp_endpoint: http://localhost:4318}"), "portero.yaml:1: telemetry.otlp_endpoint: is not available in this version; remove it", nil},
 		"access token": {routes("  - {upstreams: [{url: http://127.0.0.1:1}], access_token: {resource: https://a}}"), "portero.yaml:4: routes[0].access_token.resource: is not available", nil},
-		"bearer":       {routes("  - {upstreams: [{url: http://127.0.0.1:1}], bearer: {audience: https://a}}"), "portero.yaml:4: routes[0].bearer.audience: is not available", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -201,6 +200,12 @@ func TestMistakesInRoutesAndRules(t *testing.T) {
 		"report only for everybody":    {routes("  - {" + up + ", path: /a, access: optional, report_only: true}"), "portero.yaml:4: routes[0].report_only: is only for access: signed-in", nil},
 		"step up for everybody":        {routes("  - {" + up + ", path: /a, access: public, step_up: {max_age: 5m}}"), "portero.yaml:4: routes[0].step_up.max_age: is only for access: signed-in", nil},
 		"step up at once":              {routes("  - {" + up + ", step_up: {max_age: 59s}}"), `portero.yaml:4: routes[0].step_up.max_age: "59s" is too short to sign in; write 1m or more`, nil},
+		"bearer for everybody":         {routes("  - {" + up + ", path: /a, access: optional, bearer: {audience: https://a.example}}"), "portero.yaml:4: routes[0].bearer.audience: is only for access: signed-in", nil},
+		"bearer that is no API":        {routes("  - {" + up + ", bearer: {audience: api}}"), `portero.yaml:4: routes[0].bearer.audience: "api" is no absolute URI`, nil},
+		"bearer with a blank":          {routes("  - {" + up + ", bearer: {audience: \"https://a.example https://b.example\"}}"), "portero.yaml:4: routes[0].bearer.audience: ", []string{"is no absolute URI"}},
+		"bearer with a fragment":       {routes("  - {" + up + ", bearer: {audience: \"https://a.example/#\"}}"), "portero.yaml:4: routes[0].bearer.audience: ", []string{"is no absolute URI"}},
+		"bearer of our own tokens":     {routes("  - {" + up + ", bearer: {audience: abc}}"), "portero.yaml:4: routes[0].bearer.audience: is logto.app_id", nil},
+		"bearer and step up":           {routes("  - {" + up + ", step_up: {max_age: 5m}, bearer: {audience: https://a.example}}"), "portero.yaml:4: routes[0].bearer.audience: excludes step_up", nil},
 		"step up before":               {routes("  - {" + up + ", step_up: {max_age: -5m}}"), `portero.yaml:4: routes[0].step_up.max_age: "-5m" is negative`, nil},
 		"allow where it does not bite": {routes("  - {" + up + ", path: /a, access: public, allow: [{roles: [a]}]}"), "portero.yaml:4: routes[0].allow: is only for access: signed-in", nil},
 		"public root":                  {routes("  - {" + up + ", access: public}"), "portero.yaml:4: routes[0].access: public on a prefix route /", []string{"public-root"}},

@@ -66,7 +66,7 @@ func managementResource(endpoint *url.URL) string {
 
 // checkResource checks an API identifier (RFC 8707 section 2).
 func (d *decoder) checkResource(path, resource string) {
-	if u, err := url.Parse(resource); d.ok(path) && (err != nil || !u.IsAbs() || u.Fragment != "") {
+	if u, err := url.Parse(resource); d.ok(path) && (err != nil || !u.IsAbs() || strings.Contains(resource, "#") || strings.ContainsFunc(resource, func(r rune) bool { return r <= ' ' || r > '~' })) {
 		d.problem(path, "%s is no absolute URI; write the API identifier that Logto's console shows", quote(resource))
 	}
 }

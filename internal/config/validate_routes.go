@@ -16,6 +16,7 @@ import (
 
 // checkAllow checks `allow` and writes out its short form.
 func (d *decoder) checkAllow(c *Config) {
+	d.takesTokens = slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Bearer.Audience != "" })
 	if len(c.EmailDomains) > 0 {
 		for i, domain := range c.EmailDomains {
 			d.checkDomain(fmt.Sprintf("email_domains[%d]", i), &c.EmailDomains[i], domain)
@@ -152,6 +153,7 @@ func (d *decoder) checkRoutes(c *Config) {
 		d.checkMethods(path, r.Methods)
 		d.checkUpstreams(path, r, short)
 		d.checkAccess(c, path, r)
+		d.checkBearer(c, path, r)
 		d.checkSupport(path+".support", r.Support)
 		d.checkRouteIdentity(path+".identity", c, &r.Identity)
 		d.checkName(path, r, names, i)
@@ -321,6 +323,22 @@ func (d *decoder) checkStrictness(path string, r *Route) {
 		}
 	case r.StepUp.MaxAge != 0 && r.StepUp.MaxAge < leastMaxAge && d.ok(age):
 		d.problem(age, "%s is too short to sign in; write %s or more", quote(formatDuration(r.StepUp.MaxAge)), formatDuration(leastMaxAge))
+	}
+}
+
+// checkBearer checks whose access tokens a route takes.
+func (d *decoder) checkBearer(c *Config, path string, r *Route) {
+	at := path + ".bearer.audience"
+	switch audience := r.Bearer.Audience; {
+	case audience == "" || !d.ok(at):
+	case audience == c.Logto.AppID:
+		d.problem(at, "is logto.app_id, which ID tokens are for; write the API identifier that Logto's console shows, like https://api.example.com")
+	case r.Access != AccessSignedIn && d.ok(path+".access"):
+		d.problem(at, "is only for access: signed-in; remove it, or write access: signed-in")
+	case r.StepUp.MaxAge != 0:
+		d.problem(at, "excludes step_up: an access token does not say when its person signed in; remove one of them, or give programs a route of their own")
+	default:
+		d.checkResource(at, audience)
 	}
 }
 

@@ -185,7 +185,9 @@ func (g *generation) denial(r *http.Request, d *denied, base page.Page) answer {
 		g.log.Warn("a request was denied: what the application has to be told is too long", "header", header, "route", rt.Name,
 			"support_code", telemetry.FromContext(r.Context()).SupportCode())
 	}
-	switch {
+	switch b := d.decision.Bearer; {
+	case b != nil:
+		return g.tokenDenial(r, b, base)
 	case errors.Is(d.cause, authflow.ErrAccessDenied):
 		base.ID = page.Denied
 	case d.cause != nil:

@@ -74,8 +74,9 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 	case guard.Allow:
 		err := g.proxies[rt.Index].Serve(w, r, upstream.Call{
 			Target: target, From: from, Identity: decision.Identity, Session: found.Session, Idles: g.idles(found.Session), Since: since,
+			Left: g.left(decision),
 		})
-		if errors.Is(err, upstream.ErrSessionEnded) {
+		if errors.Is(err, upstream.ErrSessionEnded) && decision.Bearer == nil {
 			return g.overtaken(w, r, target, err)
 		}
 		return err
@@ -92,21 +93,23 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 // decide asks the guard, and notes its answer for the access log.
 func (g *generation) decide(r *http.Request, rt *route.Route, target route.Target, from forwarded.Request, found session.Lookup, trouble error) guard.Decision {
 	d := g.guard.Decide(r.Context(), guard.Request{
-		Route: rt, Session: found.Session, Missing: found.Reason, Lookup: trouble, Client: from.Client, Headers: g.headers[rt.Index],
+		Route: rt, Session: found.Session, Missing: found.Reason, Lookup: trouble, Bearer: g.bearer(r, rt), Client: from.Client, Headers: g.headers[rt.Index],
 		Method: r.Method, Scheme: from.Scheme, Host: from.Host, Path: target.Path, RequestID: from.RequestID,
 	})
 	x := telemetry.FromContext(r.Context())
 	x.Decision, x.Reason, x.WouldDeny = d.Outcome.String(), string(d.Reason), d.WouldDenyWhy()
-	if s := found.Session; s != nil {
+	if b := d.Bearer; b != nil {
+		x.Subject = b.Identity.Subject
+	} else if s := found.Session; s != nil {
 		x.Subject, x.SessionID = s.Subject, s.ID
 	}
 	return d
 }
 
-// lookup finds the session of a request, where the route needs one, and keeps it fresh. A cookie that is no session's
+// lookup finds the session of a request, where the route needs one and no access token is brought, and keeps it fresh. A cookie that is no session's
 // is dropped by the browser.
 func (g *generation) lookup(w http.ResponseWriter, r *http.Request, rt *route.Route, host string) (session.Lookup, error) {
-	if rt.Access != route.SignedIn && rt.Access != route.Optional {
+	if rt.Access != route.SignedIn && rt.Access != route.Optional || g.bringsToken(r, rt) {
 		return session.Lookup{}, nil
 	}
 	found, err := g.sessions.Lookup(r.Context(), r, host)

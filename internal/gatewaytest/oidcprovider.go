@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -52,7 +53,8 @@ func NewOIDCProvider(t testing.TB, o *OIDCProviderOptions) *OIDCProvider {
 	if err != nil {
 		Lacks(t, err.Error())
 	}
-	args := []string{"server.mjs", "--client-id", "app-1", "--client-secret", "0123456789abcdefghijABCDEFGHIJ12"}
+	args := []string{"server.mjs", "--client-id", "app-1", "--client-secret", "0123456789abcdefghijABCDEFGHIJ12",
+		"--machine-id", "machine-1", "--machine-secret", machineSecret}
 	if o.RotateAlways {
 		args = append(args, "--rotate", "always")
 	}
@@ -92,6 +94,30 @@ func NewOIDCProvider(t testing.TB, o *OIDCProviderOptions) *OIDCProvider {
 	p.read(&ready)
 	p.Logto = Logto{ready.URL, ready.ClientID, ready.ClientSecret}
 	return p
+}
+
+// machineSecret is that of its machine-to-machine application machine-1.
+const machineSecret = "abcdefghijABCDEFGHIJ120123456789"
+
+// MachineToken is what machine-1 gets for a resource (RFC 6749 4.4, RFC 8707): an access token with these scopes.
+func (p *OIDCProvider) MachineToken(resource, scope string) string {
+	p.t.Helper()
+	form := url.Values{"grant_type": {"client_credentials"}, "resource": {resource}, "scope": {scope}}
+	req, err := http.NewRequest(http.MethodPost, p.Endpoint+"/oidc/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth("machine-1", machineSecret)
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		Error       string `json:"error"`
+	}
+	got := NewBrowser(p.t, nil).Do(req)
+	if err := json.Unmarshal([]byte(got.Text), &answer); err != nil || answer.AccessToken == "" {
+		p.t.Fatalf("a token for %s: got %s %s", resource, got.Status, got.Text)
+	}
+	return answer.AccessToken
 }
 
 // findOIDCProvider finds Node and the folder of the installed engine, from the folder of the test upwards.

@@ -12,7 +12,8 @@
 // Invariants: nothing else says Allow. The zero Request, the zero Route, a nil Route and an unknown access value are
 // denied. On a route that asks who somebody is, not knowing whether a session is good denies, whatever else is known;
 // on an optional route it means nobody. An identity goes upstream only with Allow, and only where the route asks who.
-// Report-only lets in nobody who is not signed in, and a sign-in that is too old is asked for again whoever lets the person in.
+// An access token decides alone: no session makes up for a
+// wrong one. Report-only lets in nobody who is not signed in, and a sign-in that is too old is asked for again whoever lets the person in.
 package guard
 
 import (
@@ -64,7 +65,7 @@ const (
 	ReasonRule             Reason = "rule"              // allow: a rule lets this person in
 	ReasonReportOnly       Reason = "report-only"       // allow: Decision.WouldDeny says why the rules would not
 	ReasonNoSession        Reason = "no-session"        // sign-in: Decision.Missing says what became of the session
-	ReasonStepUp           Reason = "step-up"           // sign-in: a rule lets this person in, who has to sign in again
+	ReasonStepUp           Reason = "step-up"           // sign-in: a rule lets this person in, who has to sign in again; deny: with an access token
 	ReasonNoRule           Reason = "no-rule"           // deny: signed in, but no rule lets this person in
 	ReasonNetwork          Reason = "network"           // deny: a rule would let this person in from another network
 	ReasonRuleError        Reason = "rule-error"        // deny: no rule lets this person in, and Decision.Rule could not be evaluated
@@ -73,7 +74,20 @@ const (
 	ReasonNoRoute          Reason = "no-route"          // deny: there is no route
 	ReasonStoreUnavailable Reason = "store-unavailable" // deny: the session store could not be asked
 	ReasonUnchecked        Reason = "unchecked"         // deny: the session could not be checked for another reason
+	ReasonTokenMalformed   Reason = "token-malformed"   // deny: it cannot be told which access token is meant
+	ReasonTokenInvalid     Reason = "token-invalid"     // deny: the access token does not verify; Bearer.Check says why
+	ReasonTokenUnchecked   Reason = "token-unchecked"   // deny: the access token could not be checked
 )
+
+// Bearer is the access token that a request brings, and what became of it: verified, or not to be used for one reason.
+type Bearer struct {
+	Identity identity.Identity // zero: the token is not to be used
+	ClientID string
+	Expires  time.Time
+	Failure  Reason // ReasonTokenMalformed, ReasonTokenInvalid or ReasonTokenUnchecked; "" it is verified
+	Check    string // with ReasonTokenInvalid: the check that it failed
+	Cause    error  // of Failure, for the log; it holds nothing of the token
+}
 
 // Request is what a decision is made on.
 type Request struct {
@@ -81,6 +95,7 @@ type Request struct {
 	Session *session.Session // nil: nobody is signed in
 	Missing session.Reason   // why Session is nil; a session with a reason not to be there is none
 	Lookup  error            // why nobody knows whether there is a session; nil: it is known
+	Bearer  *Bearer          // on routes for those who are signed in it decides, whatever session there is; nil: none was brought
 	Client  netip.Addr       // for rules with networks; invalid: in none
 	Headers *assertion.Set   // what the upstream of the route is told; nil: nothing
 
@@ -103,6 +118,7 @@ type Decision struct {
 	NetworkOnly bool               // denied, but the same person would be allowed from another network
 	Header      string             // with ReasonHeaderOverflow: the header that would be too long
 	MaxAge      time.Duration      // with ReasonStepUp: how old the sign-in may be
+	Bearer      *Bearer            // the access token that decided; nil: none
 }
 
 // Why is the reason with what is known beyond it, as the audit log has it: no-session:idle, rule-error:missing-member.
@@ -110,6 +126,8 @@ func (d Decision) Why() string {
 	switch {
 	case d.Missing != session.Found && d.Missing != session.NoCookie:
 		return string(d.Reason) + ":" + string(d.Missing)
+	case d.Reason == ReasonTokenInvalid && d.Bearer != nil && d.Bearer.Check != "":
+		return string(d.Reason) + ":" + d.Bearer.Check
 	case d.Trouble != "" && d.Reason == ReasonRuleError:
 		return string(d.Reason) + ":" + string(d.Trouble)
 	}
@@ -159,6 +177,8 @@ func (g *Guard) decide(ctx context.Context, r Request) Decision {
 
 	case route.SignedIn:
 		switch {
+		case r.Bearer != nil:
+			return g.bearer(ctx, r)
 		case errors.Is(r.Lookup, session.ErrUnavailable):
 			return Decision{Reason: ReasonStoreUnavailable, Route: r.Route}
 		case r.Lookup != nil:
@@ -173,6 +193,24 @@ func (g *Guard) decide(ctx context.Context, r Request) Decision {
 
 // clockSlack is how far ahead of ours the provider's clock may be.
 const clockSlack = 60 * time.Second
+
+// bearer decides about an access token. Nobody says when its person was asked last, so a route that wants to know lets none in.
+func (g *Guard) bearer(ctx context.Context, r Request) Decision {
+	b := r.Bearer
+	d := Decision{Reason: b.Failure, Route: r.Route, Bearer: b}
+	switch {
+	case b.Failure != "":
+		return d
+	case b.Identity.Subject == "":
+		d.Reason = ReasonTokenInvalid
+		return d
+	}
+	d = g.signedIn(ctx, r, &session.Session{Identity: b.Identity})
+	if d.Bearer = b; d.Outcome == SignIn {
+		d.Outcome, d.MaxAge = Deny, 0
+	}
+	return d
+}
 
 // signedIn decides about somebody who is signed in: first the rules, then the age of the sign-in.
 func (g *Guard) signedIn(ctx context.Context, r Request, s *session.Session) Decision {
@@ -218,7 +256,7 @@ func tooOld(signedIn, now time.Time, most time.Duration) bool {
 // tellable denies where the upstream could not be told who it is and the configuration wants it to know.
 func tellable(r Request, d Decision) Decision {
 	if header := r.Headers.Overflow(d.Identity); header != "" {
-		return Decision{Reason: ReasonHeaderOverflow, Route: d.Route, Header: header}
+		return Decision{Reason: ReasonHeaderOverflow, Route: d.Route, Header: header, Bearer: d.Bearer}
 	}
 	return d
 }
@@ -235,7 +273,9 @@ func event(r Request, d Decision) audit.Event {
 	if r.Client.IsValid() {
 		e.Client = r.Client.String()
 	}
-	if s := r.Session; s != nil {
+	if b := d.Bearer; b != nil {
+		e.Subject, e.Email, e.ClientID = b.Identity.Subject, b.Identity.Email, b.ClientID
+	} else if s := r.Session; s != nil {
 		e.Subject, e.Email, e.SessionID = s.Subject, s.Identity.Email, s.ID
 	}
 	return e

@@ -37,11 +37,12 @@ type key struct {
 // keySet is Logto's key set. A token that names a key we do not know has it fetched anew, so that a rotated key is
 // known at once, but at most once a minute, so that invented key ids cost nothing.
 //
-// ID tokens come from Logto's token endpoint; logout tokens come from anybody. So these have a minute of their own: key
-// ids that a stranger invents do not keep a sign-in from learning of a rotation.
+// ID tokens come from Logto's token endpoint; logout tokens and access tokens come from anybody. So these have minutes of
+// their own: key ids that a stranger invents do not keep a sign-in from learning of a rotation.
 type keySet struct {
-	cache                  cache[[]key]
-	renewed, logoutRenewed time.Time // under cache.mu: when a token of that kind last had the set fetched
+	cache cache[[]key]
+
+	renewed, logoutRenewed, accessRenewed time.Time // under cache.mu: when a token of that kind last had the set fetched
 }
 
 // find returns the keys that a token with this header may be signed with: usually one. renewed is the one of the

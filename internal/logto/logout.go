@@ -117,7 +117,7 @@ func (p *Provider) verifyLogout(ctx context.Context, token string) (Logout, erro
 	if !p.logouts.AllowN(p.config.Now(), 1) {
 		return Logout{}, ErrTooManyLogouts
 	}
-	signed, err := header.signed(token, keys)
+	signed, _, err := header.signed(token, keys)
 	if err != nil {
 		return Logout{}, err
 	}

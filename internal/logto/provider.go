@@ -1,5 +1,5 @@
 // Package logto owns the relying party's half of OpenID Connect with Logto: discovery, keys, authorization and
-// end-of-session URLs, the token calls, verification of ID tokens and logout tokens, userinfo and revocation.
+// end-of-session URLs, the token calls, verification of ID tokens, logout tokens and access tokens, userinfo and revocation.
 //
 // It does not own browsers, cookies, attempts or sessions; and it decides nothing about who may come in.
 //
@@ -14,7 +14,7 @@
 //
 // Specifications: OpenID Connect Core 1.0 3.1 (code flow), 3.1.3.7 (ID token validation), 5.3 (userinfo), 12
 // (refresh); OpenID Connect Discovery 1.0 4; RP-Initiated Logout 1.0; Back-Channel Logout 1.0 2.4, 2.6; RFC 6749
-// 2.3.1, 4.1.3, 5, 6; RFC 7009; RFC 7515; RFC 7517; RFC 7518; RFC 7519; RFC 7636; RFC 8725.
+// 2.3.1, 4.1.3, 5, 6; RFC 7009; RFC 7515; RFC 7517; RFC 7518; RFC 7519; RFC 7636; RFC 8707; RFC 8725; RFC 9068.
 package logto
 
 import (
@@ -107,6 +107,7 @@ type Provider struct {
 	discovery *cache[*Metadata]
 	keys      *keySet
 	logouts   *rate.Limiter // of the signatures of logout tokens
+	access    *accessCache
 	health    *health
 	probes    singleflight.Group
 	stop      context.CancelFunc
@@ -130,7 +131,7 @@ func New(c Config) *Provider {
 		c.Secret = NewSecret(c.AppSecret)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	p := &Provider{config: c, issuer: issuerOf(c.Endpoint), logouts: newLogoutLimit(), health: &health{now: c.Now}, stop: stop}
+	p := &Provider{config: c, issuer: issuerOf(c.Endpoint), logouts: newLogoutLimit(), access: newAccessCache(c.Now), health: &health{now: c.Now}, stop: stop}
 	p.discovery = &cache[*Metadata]{ctx: ctx, fetch: p.fetchMetadata, now: c.Now}
 	p.keys = &keySet{cache: cache[[]key]{ctx: ctx, fetch: p.fetchKeys, now: c.Now}}
 	return p

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,11 +122,12 @@ func (p *Provider) Verify(ctx context.Context, idToken string, e Expect) (Verifi
 type header struct {
 	algorithm jose.SignatureAlgorithm
 	keyID     string // "": none
+	typed     bool   // it says what type it is
 }
 
-// parseHeader checks everything that can be checked without a key. A token without a type is taken for one of typ: Logto
+// parseHeader checks everything that can be checked without a key. A token without a type is taken for one of types: Logto
 // leaves the type out of ID tokens from 1.42 on.
-func parseHeader(token, typ string) (header, error) {
+func parseHeader(token string, types ...string) (header, error) {
 	if len(token) > maxToken {
 		return header{}, &TokenError{Check: CheckShape, Detail: "it is too long"}
 	}
@@ -159,12 +161,14 @@ func parseHeader(token, typ string) (header, error) {
 		}
 	}
 	// RFC 8725 3.11: tokens of one kind must not pass for another. Logout tokens and access tokens say what they are.
-	if raw, there := o["typ"]; there {
-		if says, err := o.text("typ"); err != nil || string(raw) == "null" || !strings.EqualFold(says, typ) {
+	raw, typed := o["typ"]
+	if typed {
+		says, err := o.text("typ")
+		if err != nil || string(raw) == "null" || !slices.ContainsFunc(types, func(typ string) bool { return strings.EqualFold(says, typ) }) {
 			return header{}, &TokenError{Check: CheckType, Detail: "it is a token of another type"}
 		}
 	}
-	var h header
+	h := header{typed: typed}
 	algorithm, err := o.text("alg")
 	if err != nil {
 		return header{}, &TokenError{Check: CheckAlgorithm, Detail: "it is no string"}
@@ -247,21 +251,22 @@ func (s *signature) verify(ctx context.Context, token string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.header.signed(token, keys)
+	payload, _, err := s.header.signed(token, keys)
+	return payload, err
 }
 
-// signed returns the payload of a token that one of keys has signed with the header's algorithm.
-func (h header) signed(token string, keys []key) ([]byte, error) {
+// signed returns the payload of a token that one of keys has signed with the header's algorithm, and that key.
+func (h header) signed(token string, keys []key) ([]byte, key, error) {
 	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{h.algorithm})
 	if err != nil || len(jws.Signatures) != 1 {
-		return nil, &TokenError{Check: CheckSignature, Detail: "it cannot be read"}
+		return nil, key{}, &TokenError{Check: CheckSignature, Detail: "it cannot be read"}
 	}
 	for _, k := range keys {
 		if payload, err := jws.Verify(k.public); err == nil {
-			return payload, nil
+			return payload, k, nil
 		}
 	}
-	return nil, &TokenError{Check: CheckSignature, Detail: "it is not Logto's"}
+	return nil, key{}, &TokenError{Check: CheckSignature, Detail: "it is not Logto's"}
 }
 
 // checkClaims is step 5, with a name for each refusal.

@@ -116,6 +116,9 @@ type Call struct {
 	Session *session.Session
 	// Idles is when the session idles, as far as is known now. Zero: never.
 	Idles time.Time
+	// Left is how long what lets the request in lasts still, where that is no
+	// session. Zero: for ever.
+	Left time.Duration
 	// Since is the registry's mark from before the session was looked up, so that
 	// a sign-out in between counts. Zero: only a later one counts.
 	Since live.Mark
@@ -213,6 +216,11 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) error {
 	defer x.close()
 	if s := c.Session; p.cfg.Live != nil && s != nil {
 		x.live = p.cfg.Live.AddSince(c.Since, live.Session{Names: s.Names, Created: s.CreatedAt, Ends: c.Idles, Expires: s.ExpiresAt}, x.end)
+	}
+
+	if c.Left > 0 {
+		ends := time.AfterFunc(c.Left, x.end)
+		defer ends.Stop()
 	}
 
 	// 4. Carry it.

@@ -1,7 +1,7 @@
 // The engine as Logto configures it.
 
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
-import Provider, { interactionPolicy } from 'oidc-provider';
+import Provider, { errors, interactionPolicy } from 'oidc-provider';
 import * as pages from './pages.mjs';
 
 // newKey makes a signing key as Logto does by default: EC on P-384, for ES384.
@@ -13,6 +13,9 @@ export function newKey() {
 // accountId is a person's subject: twelve characters that follow from the address.
 export const accountId = (address) => createHash('sha256').update(address).digest('hex').slice(0, 12);
 
+// resourceScopes are those that every API resource has; a person and a machine are given them all.
+export const resourceScopes = 'read write';
+
 // isLoopback says whether a URI leads back to this machine over plain HTTP.
 function isLoopback(uri) {
   const url = URL.canParse(uri) ? new URL(uri) : undefined;
@@ -22,7 +25,7 @@ function isLoopback(uri) {
 // build makes an engine. people :: account id → address; keys, the current one first, and storage stay between engines.
 export function build({ issuer, options, keys, cookieKeys, storage, people }) {
   const {
-    clientId, clientSecret, redirectUris, postLogoutRedirectUris, backchannelLogoutUri, rotate, ttl,
+    clientId, clientSecret, machineId, machineSecret, resources, redirectUris, postLogoutRedirectUris, backchannelLogoutUri, rotate, ttl,
   } = options;
 
   const provider = new Provider(issuer, {
@@ -42,6 +45,14 @@ export function build({ issuer, options, keys, cookieKeys, storage, people }) {
       // Without a URI the engine leaves `sid` out of the ID token; port 9 (discard) has nobody who would answer.
       backchannel_logout_uri: backchannelLogoutUri ?? 'http://127.0.0.1:9/',
       backchannel_logout_session_required: true,
+    }, {
+      client_id: machineId,
+      id_token_signed_response_alg: 'ES384',
+      client_secret: machineSecret,
+      token_endpoint_auth_method: 'client_secret_basic',
+      grant_types: ['client_credentials'],
+      response_types: [],
+      redirect_uris: [],
     }],
     routes: {
       authorization: '/auth',
@@ -55,6 +66,16 @@ export function build({ issuer, options, keys, cookieKeys, storage, people }) {
       devInteractions: { enabled: false },
       backchannelLogout: { enabled: true },
       revocation: { enabled: true },
+      clientCredentials: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        // As in Logto: the code is exchanged for an opaque token whatever was asked for, and a refresh has to name its resource.
+        useGrantedResource: async () => false,
+        getResourceServerInfo: async (_ctx, resource) => {
+          if (!resources.includes(resource)) throw new errors.InvalidTarget('resource indicator is missing, or unknown');
+          return { scope: resourceScopes, audience: resource, accessTokenTTL: ttl.access, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'ES384' } } };
+        },
+      },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: async (ctx, form) => { ctx.body = pages.endSession(form); },

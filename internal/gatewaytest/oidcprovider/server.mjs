@@ -2,6 +2,7 @@
 //
 //   node server.mjs [--port 0] [--client-id ID] [--client-secret SECRET] [--redirect-uri URI]…
 //     [--post-logout-redirect-uri URI]… [--backchannel-logout-uri URI] [--rotate policy|always]
+//     [--machine-id ID] [--machine-secret SECRET] [--resource INDICATOR]…
 //     [--access-token-ttl S] [--id-token-ttl S] [--refresh-token-ttl S] [--sign-in ADDRESS]
 //
 // It says where it is in one line of JSON, and answers each line of JSON on its standard input with one on its
@@ -20,7 +21,7 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { Storage } from './adapter.mjs';
 import * as pages from './pages.mjs';
-import { accountId, build, newKey } from './provider.mjs';
+import { accountId, build, newKey, resourceScopes } from './provider.mjs';
 
 console.info = console.error; // the engine's notices do not belong between the answers
 
@@ -30,6 +31,9 @@ const { values: args } = parseArgs({
     port: text('0'),
     'client-id': text('oidcprovider-app'),
     'client-secret': text(randomBytes(24).toString('base64url')),
+    'machine-id': text('machine-1'),
+    'machine-secret': text(randomBytes(24).toString('base64url')),
+    resource: { type: 'string', multiple: true, default: ['https://api.example.com', 'https://other.example.com'] },
     'redirect-uri': { type: 'string', multiple: true, default: [] },
     'post-logout-redirect-uri': { type: 'string', multiple: true, default: [] },
     'backchannel-logout-uri': { type: 'string' },
@@ -44,6 +48,9 @@ const { values: args } = parseArgs({
 const options = {
   clientId: args['client-id'],
   clientSecret: args['client-secret'],
+  machineId: args['machine-id'],
+  machineSecret: args['machine-secret'],
+  resources: args.resource,
   redirectUris: args['redirect-uri'],
   postLogoutRedirectUris: args['post-logout-redirect-uri'],
   backchannelLogoutUri: args['backchannel-logout-uri'],
@@ -91,6 +98,7 @@ async function signIn(req, res) {
     const grant = (grantId && await provider.Grant.find(grantId))
       ?? new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
     grant.addOIDCScope(params.scope);
+    for (const resource of [params.resource ?? []].flat()) grant.addResourceScope(resource, resourceScopes);
     await provider.interactionFinished(req, res, { consent: { grantId: await grant.save() } }, { mergeWithLastSubmission: true });
     return;
   }
