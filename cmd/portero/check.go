@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"portero/internal/config"
+	"portero/internal/gateway"
 	"portero/internal/route"
 )
 
@@ -28,7 +29,7 @@ With problems, all of them are on standard error, each with its place and what t
 			if err != nil {
 				return err
 			}
-			table, err := routeTable(cfg)
+			table, err := gateway.Table(cfg)
 			if err != nil {
 				return err
 			}
@@ -105,18 +106,4 @@ func accessOf(r config.Route) string {
 		words += ", step-up " + age
 	}
 	return words
-}
-
-// routeTable orders the routes as the router does. Who may come in is not part of the order.
-func routeTable(cfg *config.Config) (*route.Table, error) {
-	words := map[string]route.Access{
-		config.AccessPublic: route.Public, config.AccessOptional: route.Optional, config.AccessSignedIn: route.SignedIn, config.AccessDeny: route.Deny,
-	}
-	routes := make([]route.Route, 0, len(cfg.Routes))
-	for i, r := range cfg.Routes {
-		routes = append(routes, route.Route{
-			Name: r.Name, Hosts: r.Hosts, Path: r.Path, Exact: r.Match == config.MatchExact, Methods: r.Methods, Access: words[r.Access], Index: i,
-		})
-	}
-	return route.NewTable(routes)
 }

@@ -87,7 +87,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		Store: g.store, Revocations: g.revoked, Keys: keys, Issuer: provider.Issuer(), ClientID: cfg.Logto.AppID,
 		Lifetime: cfg.Session.Lifetime, IdleTimeout: cfg.Session.IdleTimeout, AfterIdleCode: cfg.Session.AfterIdle == config.AfterIdleCode,
 		Cookie: cfg.CookieName(), Secure: cfg.SecureCookies(),
-		Identity: identity.Options{UnverifiedEmail: cfg.IsInsecure(config.InsecureUnverifiedEmail)},
+		Identity: identityOptions(cfg),
 		Now:      g.opts.Now, Log: g.log,
 	})
 	if err != nil {
@@ -122,6 +122,11 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		Log: g.log, Metrics: g.metrics, Access: cfg.Log.Access, Now: g.opts.Now, Failed: gen.panicked,
 	}).Wrap(gen)
 	return gen, nil
+}
+
+// identityOptions says how claims are read.
+func identityOptions(cfg *config.Config) identity.Options {
+	return identity.Options{UnverifiedEmail: cfg.IsInsecure(config.InsecureUnverifiedEmail)}
 }
 
 // panicked answers a request whose handling broke off.

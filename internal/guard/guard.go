@@ -191,6 +191,15 @@ func (g *Guard) decide(ctx context.Context, r Request) Decision {
 	return Decision{Reason: ReasonRouteDenied, Route: r.Route}
 }
 
+// ForRules is what the rules look at beside the person.
+func (r *Request) ForRules(now func() time.Time) *access.Request {
+	asked := &access.Request{Method: r.Method, Scheme: r.Scheme, Host: r.Host, Path: r.Path, Client: r.Client, Now: now}
+	if s := r.Session; s != nil {
+		asked.SessionID, asked.SignedInAt, asked.AuthTime = s.ID, s.CreatedAt, s.AuthTime
+	}
+	return asked
+}
+
 // clockSlack is how far ahead of ours the provider's clock may be.
 const clockSlack = 60 * time.Second
 
@@ -218,10 +227,7 @@ func (g *Guard) signedIn(ctx context.Context, r Request, s *session.Session) Dec
 	if g.Now != nil {
 		now = g.Now
 	}
-	verdict := r.Route.Allow.Evaluate(ctx, &s.Identity, &access.Request{
-		Method: r.Method, Scheme: r.Scheme, Host: r.Host, Path: r.Path, Client: r.Client,
-		SessionID: s.ID, SignedInAt: s.CreatedAt, AuthTime: s.AuthTime, Now: now,
-	})
+	verdict := r.Route.Allow.Evaluate(ctx, &s.Identity, r.ForRules(now))
 	d := Decision{Route: r.Route}
 	switch {
 	case verdict.Allowed:
