@@ -136,6 +136,59 @@ func TestRefusals(t *testing.T) {
 		{"access control in part", "PUT", "/api/applications/FIRST/access-control", `{"userIds":[]}`, 400, "guard.invalid_input", "", "ANY"},
 		{"role for an application of people", "POST", "/api/applications/FIRST/roles", `{"roleIds":[]}`, 422, "application.invalid_type", "", ""},
 
+		{"application of SAML", "POST", "/api/applications", `{"name":"a","type":"SAML"}`, 400, "application.saml.use_saml_app_api", "", ""},
+		{"protected application", "POST", "/api/applications", `{"name":"a","type":"Protected"}`, 400, "application.protected_app_metadata_is_required", "", ""},
+		{"device flow of a web application", "POST", "/api/applications", `{"name":"a","type":"Traditional","customClientMetadata":{"isDeviceFlow":true}}`, 422, "application.device_flow_native_only", "", ""},
+		{"device flow, changed", "PATCH", "/api/applications/FIRST", `{"customClientMetadata":{"isDeviceFlow":true}}`, 422, "application.device_flow_not_changeable", "", ""},
+		{"name that is too long", "PATCH", "/api/applications/FIRST", `{"name":"` + strings.Repeat("a", 257) + `"}`, 400, "guard.invalid_input", "",
+			`Error in key path "name": (too_big) String must contain at most 256 character(s)`},
+		{"no grant at all", "PATCH", "/api/applications/FIRST", `{"customClientMetadata":{"maxAllowedGrants":0}}`, 400, "guard.invalid_input", "",
+			`Error in key path "customClientMetadata.maxAllowedGrants": (too_small) Number must be greater than 0`},
+		{"types that are wrong", "PATCH", "/api/applications/FIRST", `{"name":null,"description":1,"customData":"x","customClientMetadata":{"idTokenTtl":true,"rotateRefreshToken":{}}}`, 400, "guard.invalid_input", "",
+			`Error in key path "name": (invalid_type) Expected string but received null.` + "\n" +
+				`Error in key path "description": (invalid_type) Expected string but received number.` + "\n" +
+				`Error in key path "customClientMetadata.idTokenTtl": (invalid_type) Expected number but received boolean.` + "\n" +
+				`Error in key path "customClientMetadata.rotateRefreshToken": (invalid_type) Expected boolean but received object.` + "\n" +
+				`Error in key path "customData": (invalid_type) Expected object but received string.`},
+		{"secret of an unknown application", "POST", "/api/applications/nope/secrets", `{"name":"b","expiresAt":null}`, 404, "entity.not_exists_with_id", "", ""},
+		{"secret that expires now", "POST", "/api/applications/FIRST/secrets", `{"name":"b","expiresAt":1800000000000}`, 400, "request.invalid_input", "", ""},
+		{"secret of an unknown application, deleted", "DELETE", "/api/applications/nope/secrets/x", "", 404, "entity.not_exists_with_id", "", ""},
+		{"access control of an unknown application", "GET", "/api/applications/nope/access-control", "", 404, "entity.not_exists_with_id", "", ""},
+		{"access control by no role of an organization", "PUT", "/api/applications/FIRST/access-control",
+			`{"userIds":["ann"],"userRoleIds":[],"organizationIds":[],"organizationRoleRules":[{"organizationId":"o","organizationRoleIds":[]}]}`, 422, "request.invalid_input", "", ""},
+		{"body that is too large", "PATCH", "/api/applications/FIRST", `{"description":"` + strings.Repeat("a", 1<<20) + `"}`, 413, "guard.invalid_input", "", ""},
+		{"roles of an unknown application", "GET", "/api/applications/nope/roles", "", 404, "entity.not_exists_with_id", "", ""},
+		{"role for an unknown application", "POST", "/api/applications/nope/roles", `{"roleIds":[]}`, 404, "entity.not_exists_with_id", "", ""},
+
+		{"unknown factory", "GET", "/api/connector-factories/nope", "", 404, "entity.not_found", "", ""},
+		{"unknown connector's id, changed", "PATCH", "/api/connectors/nope", `{"config":` + mailgun + `}`, 404, "entity.not_found", "", ""},
+		{"unknown connector's id, deleted", "DELETE", "/api/connectors/nope", "", 404, "entity.not_found", "", ""},
+		{"connector by the factory's id", "DELETE", "/api/connectors/mailgun-email", "", 404, "entity.not_found", "", ""},
+		{"test of an unknown connector by message", "POST", "/api/connectors/nope/test", `{"phone":"1","config":` + mailgun + `}`, 400, "connector.not_found", "Cannot find any available connector for type: Sms.", ""},
+		{"test by message", "POST", "/api/connectors/mailgun-email/test", `{"phone":"1","config":` + mailgun + `}`, 400, "connector.unexpected_type", "", ""},
+		{"test of the id that the connector has", "POST", "/api/connectors/CONNECTOR/test", `{"email":"a@b.example","config":` + mailgun + `}`, 400, "connector.not_found", "", ""},
+		{"test of a configuration in part", "POST", "/api/connectors/mailgun-email/test", `{"email":"a@b.example","config":{"domain":"x"}}`, 400, "connector.invalid_config", "", "ANY"},
+
+		{"secondary identifier alone", "PATCH", "/api/sign-in-exp", `{"signUp":{"identifiers":[],"password":true,"verify":true,"secondaryIdentifiers":[{"identifier":"email","verify":true}]}}`, 400,
+			"sign_in_experiences.missing_sign_up_identifiers", "", ""},
+		{"identifier that is primary and secondary", "PATCH", "/api/sign-in-exp", `{"signUp":{"identifiers":["email"],"password":true,"verify":true,"secondaryIdentifiers":[{"identifier":"emailOrPhone","verify":true}]}}`, 400,
+			"sign_in_experiences.duplicated_sign_up_identifiers", "", ""},
+		{"secondary identifier without verification", "PATCH", "/api/sign-in-exp", `{"signUp":{"identifiers":["username"],"password":true,"verify":true,"secondaryIdentifiers":[{"identifier":"email"}]}}`, 400,
+			"sign_in_experiences.passwordless_requires_verify", "", ""},
+		{"sign-in by message", "PATCH", "/api/sign-in-exp", `{"signIn":{"methods":[{"identifier":"phone","password":false,"verificationCode":true,"isPasswordPrimary":false}]}}`, 400,
+			"sign_in_experiences.enabled_connector_not_found", "Enabled Sms connector not found.", ""},
+		{"unknown type of roles", "GET", "/api/roles?type=People", "", 400, "guard.invalid_input", "The request query is invalid.", "ANY"},
+		{"internal role", "POST", "/api/roles", `{"name":"#internal:x","description":"x"}`, 403, "role.internal_role_violation", "", ""},
+		{"unknown role", "GET", "/api/roles/nope", "", 404, "entity.not_exists_with_id", "", ""},
+		{"unknown role, deleted", "DELETE", "/api/roles/nope", "", 404, "entity.not_exists_with_id", "", ""},
+		{"unknown resource", "GET", "/api/resources/nope", "", 404, "entity.not_exists_with_id", "", ""},
+		{"unknown resource, deleted", "DELETE", "/api/resources/nope", "", 404, "entity.not_exists_with_id", "", ""},
+		{"the Management API, deleted", "DELETE", "/api/resources/management-api", "", 400, "resource.cannot_delete_management_api", "", ""},
+		{"unknown token by its id", "GET", "/api/one-time-tokens/nope", "", 404, "entity.not_exists_with_id", "", ""},
+		{"unknown token, deleted", "DELETE", "/api/one-time-tokens/nope", "", 404, "entity.not_exists_with_id", "", ""},
+		{"unknown token, revoked", "PUT", "/api/one-time-tokens/nope/status", `{"status":"revoked"}`, 404, "entity.not_exists_with_id", "", ""},
+		{"unknown status of tokens", "GET", "/api/one-time-tokens?status=new", "", 400, "guard.invalid_input", "The request query is invalid.", "ANY"},
+
 		{"unknown connector", "POST", "/api/connectors", `{"connectorId":"nope","config":{}}`, 422, "connector.not_found_with_connector_id", "Can not find connector with given standard connector id.", ""},
 		{"unknown connector's id", "GET", "/api/connectors/nope", "", 404, "entity.not_found", "The resource does not exist.", ""},
 		{"configuration in part", "PATCH", "/api/connectors/CONNECTOR", `{"config":{"domain":"x"}}`, 400, "connector.invalid_config", "The connector's config is invalid.",
@@ -525,5 +578,210 @@ func TestOneTimeTokens(t *testing.T) {
 		if _, all := w.ask("GET", "/api/one-time-tokens?status="+status, ""); len(all.([]any)) != want {
 			t.Errorf("%s: got %v, want %d", status, all, want)
 		}
+	}
+}
+
+// TestKindsOfApplications have secrets, roles and the right to manage, each as its kind has.
+func TestKindsOfApplications(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, false)
+	_, all := w.ask("GET", "/api/roles?type=MachineToMachine", "")
+	manage := all.([]any)[0].(map[string]any)["id"].(string)
+	people := w.make("POST", "/api/roles", `{"name":"editor","description":"edits"}`)["id"].(string)
+	other := w.make("POST", "/api/roles", `{"name":"other","description":"other","type":"MachineToMachine"}`)["id"].(string)
+	for kind, secrets := range map[string]int{"Traditional": 1, "MachineToMachine": 1, "SPA": 0, "Native": 0} {
+		made := w.make("POST", "/api/applications", `{"name":"a","type":"`+kind+`"}`)
+		path := "/api/applications/" + made["id"].(string)
+		if got := made["oidcClientMetadata"].(map[string]any); fmt.Sprint(got) != "map[postLogoutRedirectUris:[] redirectUris:[]]" {
+			t.Errorf("%s without metadata has %v", kind, got)
+		}
+		if _, got := w.ask("GET", path+"/secrets", ""); len(got.([]any)) != secrets {
+			t.Errorf("%s: got the secrets %v, want %d", kind, got, secrets)
+		}
+		want := map[bool]int{true: 201, false: 422}[secrets > 0]
+		if status, got := w.ask("POST", path+"/secrets", `{"name":"b","expiresAt":null}`); status != want {
+			t.Errorf("%s: a secret: got %d %v, want %d", kind, status, got, want)
+		}
+	}
+	machine := w.make("POST", "/api/applications", `{"name":"m","type":"MachineToMachine"}`)["id"].(string)
+	roles := "/api/applications/" + machine + "/roles"
+	if status, got := w.ask("POST", roles, `{"roleIds":["`+other+`","`+people+`"]}`); status != 422 || got.(map[string]any)["code"] != "application.invalid_role_type" {
+		t.Errorf("a role of people: got %d %v, want 422", status, got)
+	}
+	if status, got := w.ask("POST", roles, `{"roleIds":["nope"]}`); status != 404 {
+		t.Errorf("an unknown role: got %d %v, want 404", status, got)
+	}
+	if _, got := w.ask("GET", roles, ""); len(got.([]any)) != 0 {
+		t.Errorf("after refusals: %v", got)
+	}
+	w.make("POST", roles, `{"roleIds":["`+other+`"]}`)
+	if w.MayManage(machine) || w.MayManage("nope") {
+		t.Error("any role of machines, or none, lets manage")
+	}
+	if got := w.make("POST", roles, `{"roleIds":["`+other+`","`+manage+`"]}`); fmt.Sprint(got["addedRoleIds"]) != "["+manage+"]" {
+		t.Errorf("both roles: got %v, want the new one added", got)
+	}
+	if _, got := w.ask("GET", roles, ""); !w.MayManage(machine) || len(got.([]any)) != 2 {
+		t.Errorf("with the role: may manage %t, roles %v", w.MayManage(machine), got)
+	}
+	w.make("DELETE", "/api/roles/"+manage, "")
+	if w.MayManage(machine) {
+		t.Error("a role that has gone lets manage")
+	}
+	if w.Allows("nope", "ann", nil) {
+		t.Error("an unknown application lets somebody in")
+	}
+	if names, err := w.RoleNames([]string{people}); err != nil || fmt.Sprint(names) != "[editor]" {
+		t.Errorf("got %v and %v, want editor", names, err)
+	}
+	for _, id := range []string{other, "nope"} {
+		if names, err := w.RoleNames([]string{people, id}); err == nil {
+			t.Errorf("%s for people: got %v, want an error", id, names)
+		}
+	}
+}
+
+// TestSettingsOfApplications are what a provider reads of metadata: an application that says nothing has Logto's own.
+func TestSettingsOfApplications(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, false)
+	id := w.make("POST", "/api/applications", traditional)["id"].(string)
+	for _, tt := range []struct {
+		custom string
+		want   tenant.Application
+	}{
+		{`{}`, tenant.Application{}},
+		{`{"refreshTokenTtlInDays":30,"refreshTokenTtl":60}`, tenant.Application{RefreshTokenLifetime: 30 * 24 * time.Hour}},
+		{`{"refreshTokenTtl":3600,"idTokenTtl":60}`, tenant.Application{RefreshTokenLifetime: time.Hour, IDTokenLifetime: time.Minute}},
+		{`{"rotateRefreshToken":false,"alwaysIssueRefreshToken":true}`, tenant.Application{KeepRefreshToken: true, AlwaysIssueRefreshToken: true}},
+		{`{"rotateRefreshToken":true,"alwaysIssueRefreshToken":false}`, tenant.Application{}},
+	} {
+		w.make("PATCH", "/api/applications/"+id, `{"customClientMetadata":`+tt.custom+`}`)
+		tt.want.ID, tt.want.Name, tt.want.Type = id, "a", "Traditional"
+		tt.want.RedirectURIs, tt.want.PostLogoutRedirectURIs = []string{"http://localhost:3000/callback"}, []string{}
+		got, known := w.Application(id)
+		if diff := cmp.Diff(tt.want, got); diff != "" || !known {
+			t.Errorf("%s (-want +got):\n%s", tt.custom, diff)
+		}
+	}
+	want := tenant.Application{ID: "own", Name: "Own", Type: "Traditional", RedirectURIs: []string{"https://a.example/cb"}, PostLogoutRedirectURIs: []string{"https://a.example/"},
+		BackchannelLogoutURI: "https://a.example/out", SessionRequired: true, AlwaysIssueRefreshToken: true, KeepRefreshToken: true,
+		RefreshTokenLifetime: 48 * time.Hour, IDTokenLifetime: time.Minute}
+	w.Add(want, "secret")
+	if got, _ := w.Application("own"); cmp.Diff(want, got) != "" {
+		t.Errorf("one that was put in (-want +got):\n%s", cmp.Diff(want, got))
+	}
+	if got, known := w.Application("nope"); known {
+		t.Errorf("an unknown application is %+v", got)
+	}
+}
+
+// TestConnectors are told whole, found by their target, and stored without what is empty.
+func TestConnectors(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, false)
+	config := with(mailgun, `"endpoint":"https://api.eu.mailgun.net","list":["",null,"x",[],{}],"none":{"a":""},"off":false,"zero":0`)
+	made := w.make("POST", "/api/connectors", `{"id":"my-own-id","connectorId":"mailgun-email","config":`+config+`}`)
+	got := made["config"].(map[string]any)
+	if made["id"] != "my-own-id" || got["apiKey"] != "key-test" || fmt.Sprint(got["list"]) != "[x]" || got["none"] != nil || got["off"] != false || got["zero"] != 0.0 {
+		t.Errorf("got %v, want its id and what is not empty", made)
+	}
+	for path, want := range map[string]int{"": 1, "?target=mailgun-email": 1, "?target=other": 0} {
+		if _, all := w.ask("GET", "/api/connectors"+path, ""); len(all.([]any)) != want {
+			t.Errorf("%q: got %v, want %d", path, all, want)
+		}
+	}
+	if status, one := w.ask("GET", "/api/connectors/my-own-id", ""); status != 200 || cmp.Diff(any(made), one) != "" {
+		t.Errorf("got %d %v", status, one)
+	}
+	if one := w.make("PATCH", "/api/connectors/my-own-id", `{"metadata":{}}`); cmp.Diff(made, one) != "" {
+		t.Errorf("a change of nothing: %v", one)
+	}
+	if status, one := w.ask("GET", "/api/connector-factories/mailgun-email", ""); status != 200 || one.(map[string]any)["id"] != "mailgun-email" || len(one.(map[string]any)["formItems"].([]any)) != 5 {
+		t.Errorf("the factory: got %d %v", status, one)
+	}
+	// A test is of the configuration in the body, in the language of the body.
+	test := strings.NewReplacer("mg.example.com", "other.example.com", `"html":"<p>{{code}}</p>"`, `"template":"t","variables":{"code":"mine","a":1}`).Replace(mailgun)
+	if status, said := w.ask("POST", "/api/connectors/mailgun-email/test", `{"email":"ann@example.com","locale":"zh-CN","config":`+test+`}`); status != 204 {
+		t.Fatalf("a test: got %d %v", status, said)
+	}
+	sent := w.sent[len(w.sent)-1]
+	if sent.URL != "https://api.mailgun.net/v3/other.example.com/messages" || sent.Get("h:X-Mailgun-Variables") != `{"a":1,"code":"000000","locale":"zh-CN"}` || sent.Get("nothing") != "" {
+		t.Errorf("a test sent %+v", sent)
+	}
+	w.make("PATCH", "/api/connectors/my-own-id", `{"config":`+strings.Replace(mailgun, "key-test", "key-new", 1)+`}`)
+	if err := w.SendCode(t.Context(), "SignIn", "ann@example.com", "123456"); err != nil || w.sent[len(w.sent)-1].APIKey != "key-new" {
+		t.Errorf("after a change: got %v and %+v", err, w.sent[len(w.sent)-1])
+	}
+	if err := w.SetConnector(map[string]any{"domain": "x"}); err == nil {
+		t.Error("a configuration in part is taken")
+	}
+	if _, one := w.ask("GET", "/api/connectors/my-own-id", ""); one.(map[string]any)["config"].(map[string]any)["apiKey"] != "key-new" {
+		t.Errorf("after a refusal: %v", one)
+	}
+}
+
+// TestPublicExperience is what pages are told: nothing that is the tenant's own affair.
+func TestPublicExperience(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, false)
+	look := func() map[string]any { return w.make("GET", "/api/.well-known/sign-in-exp", "") }
+	if got := look()["forgotPassword"].(map[string]any); got["email"] != false || got["phone"] != false {
+		t.Errorf("without a connector: %v", got)
+	}
+	w.make("POST", "/api/connectors", `{"connectorId":"mailgun-email","config":`+mailgun+`}`)
+	got := look()
+	if got["forgotPassword"].(map[string]any)["email"] != true {
+		t.Errorf("with a connector: %v", got["forgotPassword"])
+	}
+	for _, name := range []string{"emailBlocklistPolicy", "forgotPasswordMethods"} {
+		if _, told := got[name]; told {
+			t.Errorf("pages are told %s", name)
+		}
+		if _, told := w.make("GET", "/api/sign-in-exp", "")[name]; !told {
+			t.Errorf("whoever manages is not told %s", name)
+		}
+	}
+	if strings.Contains(fmt.Sprint(got), "key-test") {
+		t.Error("pages are told the key of the connector")
+	}
+	for mode, want := range map[string]tenant.Experience{
+		"SignIn": {SignIn: true}, "Register": {Register: true}, "SignInAndRegister": {SignIn: true, Register: true},
+	} {
+		w.make("PATCH", "/api/sign-in-exp", `{"signInMode":"`+mode+`"}`)
+		if got := w.Experience(); got != want {
+			t.Errorf("%s: got %+v, want %+v", mode, got, want)
+		}
+	}
+}
+
+// TestListsOfOneTimeTokens find tokens by status and address, by their id, and without those that were deleted.
+func TestListsOfOneTimeTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, false)
+	first := w.make("POST", "/api/one-time-tokens", `{"email":"ann@example.com","context":{"jitOrganizationIds":["o"]}}`)
+	if first["expiresAt"].(float64)-first["createdAt"].(float64) != 600_000 || fmt.Sprint(first["context"]) != "map[jitOrganizationIds:[o]]" {
+		t.Errorf("got %v, want ten minutes and its context", first)
+	}
+	w.now = w.now.Add(time.Hour)
+	w.make("POST", "/api/one-time-tokens", `{"email":"bob@example.com"}`)
+	if one := w.make("GET", "/api/one-time-tokens/"+first["id"].(string), ""); one["status"] != "active" {
+		t.Errorf("a token of another address was tidied up: %v", one)
+	}
+	w.make("POST", "/api/one-time-tokens", `{"email":"ann@example.com"}`)
+	if one := w.make("GET", "/api/one-time-tokens/"+first["id"].(string), ""); one["status"] != "expired" {
+		t.Errorf("a token that has run out is %v after the next one", one["status"])
+	}
+	for query, want := range map[string]int{"": 3, "?email=ann@example.com": 2, "?email=ann@example.com&status=active": 1, "?status=active": 2, "?email=x": 0, "?page_size=2": 2, "?page_size=100": 3} {
+		if _, all := w.ask("GET", "/api/one-time-tokens"+query, ""); len(all.([]any)) != want {
+			t.Errorf("%q: got %v, want %d", query, all, want)
+		}
+	}
+	if status, got := w.ask("POST", "/api/one-time-tokens/verify", `{"email":"ann@example.com","token":"`+first["token"].(string)+`"}`); status != 400 || got.(map[string]any)["code"] != "one_time_token.token_expired" {
+		t.Errorf("one that has run out: got %d %v", status, got)
+	}
+	w.make("DELETE", "/api/one-time-tokens/"+first["id"].(string), "")
+	if _, all := w.ask("GET", "/api/one-time-tokens", ""); len(all.([]any)) != 2 {
+		t.Errorf("after one was deleted: %v", all)
 	}
 }
