@@ -564,3 +564,35 @@ func TestConnectorOfAnotherMaker(t *testing.T) {
 	}
 	o.wantWhole()
 }
+
+// A user name that was the first identifier is asked for besides, without a code: there is nowhere to send one.
+func TestFirstIdentifierIsAskedForBesides(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t, gatewaytest.TenantOptions{}, whole)
+	o.mustApply(setup.Options{})
+	have, err := o.client().SignInExperience(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	have["signUp"] = management.Object{"identifiers": []string{"username"}, "password": true, "verify": true,
+		"secondaryIdentifiers": []management.Object{{"identifier": "email", "verify": true}}}
+	have["signIn"] = management.Object{"methods": []management.Object{
+		{"identifier": "username", "password": true, "verificationCode": false, "isPasswordPrimary": true},
+		{"identifier": "email", "password": true, "verificationCode": true, "isPasswordPrimary": false}}}
+	if _, err := o.client().UpdateSignInExperience(t.Context(), management.Object{"signUp": have["signUp"], "signIn": have["signIn"]}); err != nil {
+		t.Fatal(err)
+	}
+	o.mustApply(setup.Options{})
+	if have, err = o.client().SignInExperience(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	up := have["signUp"].(map[string]any)
+	for name, want := range map[string]string{"identifiers": `["email"]`, "verify": "true", "password": "true", "secondaryIdentifiers": `[{"identifier":"username"}]`} {
+		if got, _ := json.Marshal(up[name]); string(got) != want {
+			t.Errorf("signUp.%s: got %s, want %s", name, got, want)
+		}
+	}
+	if p := o.mustPlan(setup.Options{}); p.Pending() {
+		t.Errorf("there is still something to do:\n%s", p)
+	}
+}
