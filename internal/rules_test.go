@@ -103,7 +103,7 @@ var onlyIn = map[string]struct {
 }
 
 // believers are headers about a request that only these places may read or write.
-var believers = []string{"internal/forwarded/", "internal/assertion/", "internal/upstream/", "internal/outbound/", "internal/verify/", "internal/config/", "internal/demo/", "internal/importer/", "cmd/"}
+var believers = []string{"internal/forwarded/", "internal/assertion/", "internal/upstream/", "internal/outbound/", "internal/verify/", "internal/config/", "internal/demo/", "internal/importer/", "internal/doctor/proxy.go", "cmd/"}
 
 func believed(text string) bool {
 	text = strings.ToLower(text)

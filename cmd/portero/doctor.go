@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"portero/internal/config"
 	"portero/internal/doctor"
 )
 
@@ -18,8 +20,8 @@ func doctorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at what surrounds the gateway and say what is wrong",
-		Long: `Look at what surrounds the gateway: its session store, certificate and files of secrets, the gateway that runs and its
-address, the applications, Logto and its settings, and Mailgun.
+		Long: `Look at what surrounds the gateway: its session store, certificate and files of secrets, its addresses, the gateway that
+runs and the proxy in front of it, the applications, Logto and its settings, and Mailgun.
 
 Nothing is changed, and no mail is sent. All checks run at once, for at most 20 seconds. One line each says ok, warning,
 failed or skipped; below it stands what was expected and what to type. The exit code is 1 when something failed, and
@@ -30,7 +32,7 @@ with --strict 3 when there are warnings only.`,
 			if err != nil {
 				return err
 			}
-			o := doctor.Options{Config: cfg, Version: version()}
+			o := doctor.Options{Config: cfg, Version: version(), Admin: doctorAdmin(cfg)}
 			for _, text := range outside {
 				u, err := url.Parse(text)
 				if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
@@ -52,6 +54,17 @@ with --strict 3 when there are warnings only.`,
 	c.Flags().StringArrayVar(&outside, "outside", nil, "`URL` at which an application must not be reached without the gateway; may be given more than once")
 	c.Flags().BoolVar(&strict, "strict", false, "exit with 3 when there are warnings")
 	return c
+}
+
+// doctorAdmin asks the admin listener as the other commands do. That there is no token is said by whoever asks.
+func doctorAdmin(cfg *config.Config) func(ctx context.Context, method, path string, query url.Values, into any) error {
+	client, err := newAdminClient(cfg)
+	return func(ctx context.Context, method, path string, query url.Values, into any) error {
+		if err != nil {
+			return err
+		}
+		return client.call(ctx, method, path, query, nil, into)
+	}
 }
 
 // count says how many findings came out how. Every status is in it.

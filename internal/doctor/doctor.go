@@ -7,7 +7,7 @@
 // Invariants:
 //   - Nothing is changed anywhere, and no mail is sent. Redis is asked as the gateway's readiness asks it.
 //   - No finding has a secret in it, nor text of somebody else's beyond what is reduced to a name, a word or a URL.
-//   - All checks together take at most Options.Timeout, and every one of them has a finding.
+//   - All checks together take at most Options.Timeout and a moment more, whatever one of them does, and every one has a finding.
 //   - One cause is told once: what cannot be looked at because of it is skipped and says where to look.
 package doctor
 
@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"sync"
 	"time"
 
 	"portero/internal/config"
@@ -69,6 +68,9 @@ type Options struct {
 	Version string           // of the command; "": it is not compared
 	Now     func() time.Time // nil: time.Now
 	Timeout time.Duration    // of all checks together; 0: 20 s
+	// Admin asks the admin listener of the gateway that runs with Config for a path, with its token, and decodes the answer.
+	// An error that has a Hint says what to type, and has nothing of somebody else's in it. nil: there is no token.
+	Admin func(ctx context.Context, method, path string, query url.Values, into any) error
 }
 
 // check is one thing to look at. It ends with its context.
@@ -106,20 +108,41 @@ func Run(ctx context.Context, o Options) []Finding {
 	return runAll(ctx, slices.Concat(localChecks(o), inFront, behind, ofLogto, mailgunChecks(o)))
 }
 
-// runAll makes all checks at once. One that is still under way when ctx ends has no time left to say what it saw.
+// patience is how long after the end of the time checks are waited for: those that end with it are about to.
+const patience = 500 * time.Millisecond
+
+// runAll makes all checks at once. One that is still under way when ctx ends has no time left to say what it saw; one that
+// does not end with it is not waited for.
 func runAll(ctx context.Context, checks []check) []Finding {
-	findings := make([]Finding, len(checks))
-	var group sync.WaitGroup
-	for i, c := range checks {
-		group.Go(func() {
-			f := c.look(ctx)
-			if ctx.Err() != nil && f.Status != OK {
-				f = skipped("there was no time left for it", "run portero doctor again; something else here is slow")
-			}
-			f.Check = c.name
-			findings[i] = f
-		})
+	type outcome struct {
+		at int
+		Finding
 	}
-	group.Wait()
+	outcomes := make(chan outcome, len(checks)) // room for those that nobody waits for any more
+	findings := make([]Finding, len(checks))
+	for i, c := range checks {
+		late := skipped("there was no time left for it", "run portero doctor again; something else here is slow")
+		late.Check = c.name
+		findings[i] = late
+		go func() {
+			f := c.look(ctx)
+			if f.Check = c.name; ctx.Err() != nil && f.Status != OK {
+				f = late
+			}
+			outcomes <- outcome{i, f}
+		}()
+	}
+	ended, over := ctx.Done(), (<-chan time.Time)(nil)
+	for waiting := len(checks); waiting > 0; {
+		select {
+		case o := <-outcomes:
+			findings[o.at] = o.Finding
+			waiting--
+		case <-ended:
+			ended, over = nil, time.After(patience)
+		case <-over:
+			return findings
+		}
+	}
 	return findings
 }

@@ -5,9 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -21,31 +20,27 @@ type running struct {
 	config  *config.Config
 	version string
 	asker   asker
-	ready   once[answer]
+	ask     func(ctx context.Context, method, path string, query url.Values, into any) error // Options.Admin
+
+	ready    once[answer]
+	external once[Finding]
+	arrived  once[reflected]
 }
 
 // frontChecks are the checks of the gateway itself and of its address. end lets go of connections.
 func frontChecks(o Options) (checks []check, end func()) {
-	r := &running{config: o.Config, version: o.Version, asker: asker{plainClient(), o.Now}}
+	r := &running{config: o.Config, version: o.Version, asker: asker{plainClient(), o.Now}, ask: o.Admin}
 	return []check{
 		{"gateway", r.checkGateway},
 		{"configuration", r.checkLoaded},
+		{"listen", r.checkListen},
 		{"external-url", r.checkExternalURL},
-		{"trusted-proxies", func(context.Context) Finding { return checkTrustedProxies(o.Config) }},
+		{"trusted-proxies", r.checkTrustedProxies},
 	}, r.asker.client.CloseIdleConnections
 }
 
 // admin is the address of the admin listener on this machine.
-func (r *running) admin() string {
-	host, port, err := net.SplitHostPort(r.config.Admin.Listen)
-	if err != nil {
-		return ""
-	}
-	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, port)
-}
+func (r *running) admin() string { return "http://" + atHost(r.config.Admin.Listen) }
 
 // readiness is what the gateway says of itself; asked once.
 func (r *running) readiness(ctx context.Context) answer {
@@ -146,24 +141,26 @@ func (r *running) metrics(ctx context.Context) (version string, loaded time.Time
 
 // checkExternalURL: people who type external_url reach the gateway.
 func (r *running) checkExternalURL(ctx context.Context) Finding {
+	return r.external.get(func() Finding { return r.askExternalURL(ctx) })
+}
+
+func (r *running) askExternalURL(ctx context.Context) Finding {
 	if !r.runs(ctx) {
 		return see("gateway")
 	}
-	at := r.config.ExternalURL.Scheme + "://" + r.config.ExternalURL.Host
+	at := r.typed()
 	switch a := r.asker.get(ctx, at+oursAlone(r.config)); {
 	case a.problem != "":
 		return warning("the gateway at external_url", at+": "+a.problem, "correct external_url, the name's address, or the proxy in front; seen from this machine, which may be the reason")
+	case a.redirect && r.circles(ctx):
+		return see("trusted-proxies")
 	case !a.ours:
 		return failed("the gateway at external_url", fmt.Sprintf("somebody else answers at %s, with %d", at, a.status), "let the proxy in front pass every path of that host to "+r.config.Listen+", or correct external_url")
 	}
 	return ok("%s reaches it", at)
 }
 
-// checkTrustedProxies: where somebody else ends TLS, that is a proxy which is believed.
-func checkTrustedProxies(c *config.Config) Finding {
-	if c.ExternalURL.Scheme == "https" && !c.TLS.Enabled() && len(c.TrustedProxies) == 0 {
-		return warning("the proxy that ends TLS in trusted_proxies", "external_url is https, the listener is plain, and nobody is trusted: everybody seems to come from the proxy's address",
-			"write the proxy's address: trusted_proxies: [127.0.0.1/32]; or set tls.cert_file and tls.key_file")
-	}
-	return ok("they fit external_url and the listener")
+// typed is external_url without a path.
+func (r *running) typed() string {
+	return r.config.ExternalURL.Scheme + "://" + r.config.ExternalURL.Host
 }

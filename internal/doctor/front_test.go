@@ -118,21 +118,6 @@ func TestExternalURL(t *testing.T) {
 	})
 }
 
-func TestTrustedProxies(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]Status{
-		"":                                  OK,
-		"external_url: https://wiki.test\n": Warning,
-		"external_url: https://wiki.test\ntrusted_proxies: [127.0.0.1/32]\n": OK,
-	} {
-		words := []string{"trusted_proxies"}
-		if want == OK {
-			words = nil
-		}
-		outcome(t, checkTrustedProxies(loaded(t, "upstream: http://127.0.0.1:8080\n"+text)), want, words...)
-	}
-}
-
 func TestSessionStore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -96,15 +96,8 @@ func checkCertificate(o Options) Finding {
 	case now.Before(leaf.NotBefore):
 		return failed("a certificate that is valid", "it begins at "+leaf.NotBefore.UTC().Format(time.RFC3339), "look at this machine's clock, then at tls.cert_file")
 	}
-	hosts := []string{c.ExternalURL.Hostname()}
-	for _, r := range c.Routes {
-		hosts = append(hosts, r.Hosts...)
-	}
-	for _, host := range hosts {
-		if strings.HasPrefix(host, "*.") {
-			host = "portero-doctor" + host[1:]
-		}
-		if host != "" && leaf.VerifyHostname(host) != nil {
+	for _, host := range append(c.Hosts(), c.ExternalURL.Hostname()) {
+		if leaf.VerifyHostname(host) != nil {
 			return failed("a certificate for every host of external_url and routes", fmt.Sprintf("it is not for %s", host), remedy)
 		}
 	}

@@ -122,6 +122,8 @@ func (g *Gateway) adminHandler() http.Handler {
 		m.Get("/api/sessions", g.apiSessions)
 		m.Post("/api/sessions/revoke", g.apiRevoke)
 		m.Post("/api/invitations", g.apiInvite)
+		m.Post("/api/mirror", g.apiMirror)
+		m.Get("/api/mirror", g.apiMirrored)
 	})
 	m.NotFound(g.requireToken(http.NotFoundHandler()).ServeHTTP)
 	return g.guardAdmin(m)

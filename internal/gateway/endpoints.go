@@ -122,7 +122,7 @@ func (g *generation) jwks(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// healthz handles GET /_portero/healthz: the process answers. Nothing else is said, and nothing is logged.
+// healthz handles GET /_portero/healthz[?mirror=NONCE]: the process answers. Nothing else is said, and nothing is logged.
 func (g *generation) healthz(w http.ResponseWriter, r *http.Request) error {
 	x := telemetry.FromContext(r.Context())
 	x.Quiet, x.Route = true, "portero"

@@ -55,6 +55,7 @@ type Gateway struct {
 	metrics   *telemetry.Metrics
 	live      *live.Registry
 	closer    *closer
+	mirror    mirror
 	revoked   *session.Revocations
 	refresher *authflow.Refresher
 	revoker   *authflow.Revoker

@@ -48,6 +48,7 @@ type generation struct {
 	guard     *guard.Guard
 	flow      *authflow.Flow
 	live      *live.Registry
+	mirror    *mirror
 	proxies   []*upstream.Proxy // :: route.Index → its proxy, nil for a route without upstreams
 	signing   *signed.Keys
 	headers   []*assertion.Set // :: route.Index → what its upstreams are told, nil for a route without
@@ -61,6 +62,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		config: cfg, built: g.now(), clock: g.opts.Now, log: g.log,
 		forwarded: forwarded.New(forwarded.Config{ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies, ListenerTLS: cfg.TLS.Enabled()}),
 		live:      g.live,
+		mirror:    &g.mirror,
 		homeURL:   cfg.Pages.HomeURL,
 	}
 	var err error

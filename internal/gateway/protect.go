@@ -31,8 +31,9 @@ func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		r.Host = from.Host
 	}
-	switch {
-	case r.RequestURI == g.endpoints.Prefix+"/healthz": // on every host
+	switch nonce, healthz := healthzOf(g.endpoints.Prefix, r.RequestURI); {
+	case healthz: // on every host
+		g.reflect(r, nonce, from, err)
 		err = g.healthz(w, r)
 	case r.RequestURI == g.endpoints.Prefix+"/jwks.json": // on every host: applications ask where they reach us
 		err = g.jwks(w, r)
