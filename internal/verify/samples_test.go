@@ -15,76 +15,67 @@ import (
 	"time"
 
 	"portero/internal/assertion/signed"
+	"portero/internal/gatewaytest"
 	"portero/internal/identity"
 	"portero/internal/seal"
 )
 
-// sample is one of the texts for applications: how it is run, with a token and the URL of the key set as its arguments.
+// sample is one of the texts for applications, in docs/assertion.md.
 type sample struct {
-	name    string
-	command []string
-	dir     string
+	language string
+	file     string
+	programs []string // what runs it
+	lacks    []string // fails where the library of the sample is not there
 }
 
-// samples are those that can be run here.
-func samples(t *testing.T) []sample {
+var samples = []sample{
+	{"go", "main.go", []string{"go"}, []string{"version"}},
+	{"python", "sample.py", []string{"python3", "/usr/bin/python3"}, []string{"-c", "import jwt, cryptography"}},
+	{"php", "sample.php", []string{"php"}, []string{"-r", "exit(function_exists('openssl_verify') ? 0 : 1);"}},
+	{"js", "sample.mjs", []string{"node"}, []string{"-e", "require.resolve('jose')"}},
+}
+
+// command is how the sample is run, in dir, with a token and the URL of the key set as its arguments.
+func (s sample) command(t *testing.T, dir string) []string {
 	t.Helper()
 	doc, err := os.ReadFile("../../docs/assertion.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := func(language string) string {
-		m := regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindSubmatch(doc)
-		if m == nil {
-			t.Fatalf("docs/assertion.md has no sample in %s", language)
-		}
-		return string(m[1])
+	text := regexp.MustCompile("(?s)```" + s.language + "\n(.*?)```").FindSubmatch(doc)
+	if text == nil {
+		t.Fatalf("docs/assertion.md has no sample in %s", s.language)
 	}
-	dir := t.TempDir()
-	file := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	file := filepath.Join(dir, s.file)
+	if err := os.WriteFile(file, text[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s.language == "js" { // Node looks for a library in the folder of the script and above
+		modules, err := filepath.Abs("../gatewaytest/oidcprovider/node_modules")
+		if err != nil {
 			t.Fatal(err)
 		}
-		return path
+		if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	binary := filepath.Join(dir, "sample")
-	if out, err := exec.Command("go", "build", "-o", binary, file("main.go", block("go"))).CombinedOutput(); err != nil {
-		t.Fatalf("go: %v\n%s", err, out)
-	}
-	all := []sample{{name: "go", command: []string{binary}}}
-	for _, one := range []struct {
-		name, program, file string
-		test                []string // succeeds where the sample can run
-	}{
-		{"python", "python3", "sample.py", []string{"-c", "import jwt, cryptography"}},
-		{"php", "php", "sample.php", []string{"-r", "exit(function_exists('openssl_verify') ? 0 : 1);"}},
-		{"js", "node", "sample.mjs", []string{"-e", "require.resolve('jose')"}},
-	} {
-		path, err := exec.LookPath(one.program)
-		if err != nil {
-			t.Logf("%s is not there: its sample is not run", one.program)
+	for _, program := range s.programs {
+		cmd := exec.Command(program, s.lacks...)
+		cmd.Dir = dir
+		if cmd.Run() != nil {
 			continue
 		}
-		s := sample{name: one.name, command: []string{path, file(one.file, block(one.name))}, dir: dir}
-		if one.name == "js" { // Node looks for a library in the folder of the script and above
-			modules, err := filepath.Abs("../gatewaytest/oidcprovider/node_modules")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
-				t.Fatal(err)
-			}
+		if s.language != "go" {
+			return []string{program, file}
 		}
-		test := exec.Command(path, one.test...)
-		test.Dir = dir
-		if out, err := test.CombinedOutput(); err != nil {
-			t.Logf("the library of the sample in %s is not there: it is not run\n%.200s", one.name, out)
-			continue
+		binary := filepath.Join(dir, "sample")
+		if out, err := exec.Command("go", "build", "-o", binary, file).CombinedOutput(); err != nil {
+			t.Fatalf("go: %v\n%s", err, out)
 		}
-		all = append(all, s)
+		return []string{binary}
 	}
-	return all
+	gatewaytest.Lacks(t, "no "+s.programs[0]+" on this machine, or not the library of the sample")
+	return nil
 }
 
 // The samples that people copy take what Portero signs, and nothing that is wrong.
@@ -127,12 +118,14 @@ func TestSamples(t *testing.T) {
 		"changed":           parts[0] + "." + b64(claims(map[string]any{"sub": "root", "iat": now(0), "exp": now(time.Minute)})) + "." + parts[2],
 		"cut":               parts[0] + "." + parts[1],
 	}
-	for _, one := range samples(t) {
-		t.Run(one.name, func(t *testing.T) {
+	for _, one := range samples {
+		t.Run(one.language, func(t *testing.T) {
 			t.Parallel()
+			dir := t.TempDir()
+			command := one.command(t, dir)
 			ask := func(token, set string) (string, error) {
-				cmd := exec.Command(one.command[0], append(one.command[1:len(one.command):len(one.command)], token, set)...)
-				cmd.Dir = one.dir
+				cmd := exec.Command(command[0], append(command[1:len(command):len(command)], token, set)...)
+				cmd.Dir = dir
 				var out bytes.Buffer
 				cmd.Stdout = &out
 				err := cmd.Run()
