@@ -88,7 +88,7 @@ func (r *running) checkLoaded(ctx context.Context) Finding {
 	}
 	version, loaded, err := r.metrics(ctx)
 	if err != nil {
-		return skipped("the gateway's metrics cannot be read", "")
+		return skipped("the gateway's metrics cannot be read", "look at what answers at admin.listen")
 	}
 	if version != "" && r.version != "" && version != r.version {
 		return warning("one version", fmt.Sprintf("the gateway is %.40q, this command is %.40q", version, r.version), "start the gateway anew")

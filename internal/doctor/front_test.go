@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"portero/internal/config"
 	"portero/internal/redistest"
 )
 
@@ -89,6 +90,13 @@ func TestConfigurationThatRuns(t *testing.T) {
 	t.Run("no gateway", func(t *testing.T) {
 		outcome(t, runningAt(t, closedPort(t), "").checkLoaded(t.Context()), Skipped, "see gateway")
 	})
+	t.Run("metrics that cannot be read", func(t *testing.T) {
+		outcome(t, runningAt(t, adminOf(t, 200, isReady, strings.Repeat("x", 100<<10)), "").checkLoaded(t.Context()), Skipped, "metrics cannot be read", "admin.listen")
+	})
+	t.Run("a file that is gone", func(t *testing.T) {
+		r := runningAt(t, adminOf(t, 200, isReady, metrics("v1", now)), "")
+		outcome(t, r.checkLoaded(t.Context()), Failed, "cannot be looked at", r.config.File)
+	})
 }
 
 func TestExternalURL(t *testing.T) {
@@ -150,6 +158,15 @@ func TestSessionStore(t *testing.T) {
 	if strings.Contains(fmt.Sprint(got), "hunter2") {
 		t.Errorf("it has the password: %+v", got)
 	}
+}
+
+// What config refuses, should it change after that.
+func TestRedisThatCannotBeAsked(t *testing.T) {
+	t.Parallel()
+	r := config.Redis{Addresses: []string{closedPort(t)}, Cluster: true, MasterName: "main"}
+	outcome(t, checkRedis(t.Context(), r), Failed, "session.redis")
+	r.TLS.CAFile = filepath.Join(t.TempDir(), "gone")
+	outcome(t, checkRedis(t.Context(), r), Failed, "session.redis.tls.ca_file")
 }
 
 func TestACheckThatBreaksOff(t *testing.T) {

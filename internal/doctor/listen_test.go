@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"portero/internal/gatewaytest"
+	"portero/internal/serve"
 )
 
 // taken is a listener that hangs up on everybody.
@@ -105,6 +106,8 @@ func TestUnbound(t *testing.T) {
 	t.Parallel()
 	seen, remedy := unbound(listener{"admin.listen", "127.0.0.1:3010"}, errors.New(foreignText))
 	outcome(t, failed("", seen, remedy), Failed, "127.0.0.1:3010 cannot be bound", "correct admin.listen")
+	seen, remedy = unbound(listener{"admin.listen", "127.0.0.1:3010"}, &serve.TakenError{Name: "admin.listen", Addr: "127.0.0.1:3010"})
+	outcome(t, failed("", seen, remedy), Failed, "127.0.0.1:3010 is taken", "choose another address: admin.listen")
 }
 
 func TestAtHost(t *testing.T) {

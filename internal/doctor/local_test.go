@@ -39,9 +39,8 @@ func TestSecretFiles(t *testing.T) {
 		}
 	}
 	got := checkSecretFiles(Options{Config: &config.Config{Session: config.Session{SecretFile: name + "-gone"}}})
-	if got.Status != Failed {
-		t.Errorf("a file that is not there: got %+v, want failed", got)
-	}
+	outcome(t, got, Failed, "session.secret_file")
+	outcome(t, checkSecretFiles(Options{Config: &config.Config{}}), OK, "no files of secrets")
 }
 
 func TestCertificate(t *testing.T) {
@@ -67,7 +66,7 @@ func TestCertificate(t *testing.T) {
 	}
 	own, ownFile := key("own.key")
 	_, otherFile := key("other.key")
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now, NotAfter: now.AddDate(0, 0, 90), DNSNames: []string{"app.example.com"}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now, NotAfter: now.AddDate(0, 0, 90), DNSNames: []string{"app.example.com", "*.wild.example.com"}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &own.PublicKey, own)
 	if err != nil {
 		t.Fatal(err)
@@ -75,20 +74,27 @@ func TestCertificate(t *testing.T) {
 	cert := write("own.crt", "CERTIFICATE", der)
 	for _, tt := range []struct {
 		name, host, key string
+		hosts           []string // of routes
 		days            int
 		want            Status
+		words           []string
 	}{
-		{"fits", "app.example.com", ownFile, 1, OK},
-		{"ends soon", "app.example.com", ownFile, 80, Warning},
-		{"has ended", "app.example.com", ownFile, 91, Failed},
-		{"has not begun", "app.example.com", ownFile, -1, Failed},
-		{"is another host's", "other.example.com", ownFile, 1, Failed},
-		{"is another key's", "app.example.com", otherFile, 1, Failed},
+		{"fits", "app.example.com", ownFile, nil, 1, OK, nil},
+		{"fits the hosts of routes, one by its wildcard", "app.example.com", ownFile, []string{"app.example.com", "wiki.wild.example.com"}, 1, OK, nil},
+		{"has a wildcard, which is for one label", "app.example.com", ownFile, []string{"a.wiki.wild.example.com"}, 1, Failed, []string{"not for a.wiki.wild.example.com", "tls.cert_file"}},
+		{"has a wildcard, which is not for the name itself", "app.example.com", ownFile, []string{"wild.example.com"}, 1, Failed, []string{"not for wild.example.com", "tls.cert_file"}},
+		{"ends soon", "app.example.com", ownFile, nil, 80, Warning, []string{"tls.cert_file"}},
+		{"has ended", "app.example.com", ownFile, nil, 91, Failed, []string{"tls.cert_file"}},
+		{"has not begun", "app.example.com", ownFile, nil, -1, Failed, []string{"clock", "tls.cert_file"}},
+		{"is another host's", "other.example.com", ownFile, nil, 1, Failed, []string{"not for other.example.com", "tls.cert_file"}},
+		{"is another key's", "app.example.com", otherFile, nil, 1, Failed, []string{"tls.cert_file", "tls.key_file"}},
 	} {
-		c := &config.Config{ExternalURL: &url.URL{Scheme: "https", Host: tt.host}, TLS: config.TLS{CertFile: cert, KeyFile: tt.key}}
-		got := checkCertificate(Options{Config: c, Now: func() time.Time { return now.AddDate(0, 0, tt.days) }})
-		if got.Status != tt.want {
-			t.Errorf("a certificate that %s: got %+v, want %s", tt.name, got, tt.want)
+		c := &config.Config{
+			ExternalURL: &url.URL{Scheme: "https", Host: tt.host}, TLS: config.TLS{CertFile: cert, KeyFile: tt.key}, Routes: []config.Route{{Hosts: tt.hosts}},
 		}
+		t.Run(tt.name, func(t *testing.T) {
+			outcome(t, checkCertificate(Options{Config: c, Now: func() time.Time { return now.AddDate(0, 0, tt.days) }}), tt.want, tt.words...)
+		})
 	}
+	outcome(t, checkCertificate(Options{Config: &config.Config{}}), Skipped, "plain HTTP")
 }

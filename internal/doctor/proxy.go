@@ -256,7 +256,7 @@ func judge(c *config.Config, s reflections, own func(netip.Addr) bool) Finding {
 		return ok("the proxy at %s is trusted, says who sends requests, and passes on no claims of clients", peer)
 	}
 	f := warning("a proxy in front that is trusted, and sets X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto whatever clients send",
-		strings.Join(v.seen, "; "), strings.Join(v.remedies, "; "))
+		strings.Join(v.seen, "; "), strings.ReplaceAll(strings.Join(v.remedies, "; "), ";; ", "; ")) // nginx's lines end with one
 	f.Status = v.status
 	return f
 }

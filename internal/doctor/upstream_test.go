@@ -89,6 +89,12 @@ func TestUpstreams(t *testing.T) {
 	}
 }
 
+func TestNoUpstreams(t *testing.T) {
+	t.Parallel()
+	k := &applications{config: loaded(t, "routes: [{name: a, access: deny}]\n"), asker: asker{plainClient(), clock}}
+	outcome(t, k.checkReachable(t.Context()), OK, "no route")
+}
+
 func TestOwnPaths(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
