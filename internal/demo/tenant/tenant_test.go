@@ -270,11 +270,14 @@ func everything(w *world) map[string]any {
 func TestWithoutAConnector(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, false)
+	const signInAlone = `{"signIn":{"methods":[{"identifier":"email","password":true,"verificationCode":true,"isPasswordPrimary":true}]}}`
 	refused := func(when string) {
 		t.Helper()
-		status, got := w.ask("PATCH", "/api/sign-in-exp", byEmail)
-		if said := got.(map[string]any); status != 400 || said["code"] != "sign_in_experiences.enabled_connector_not_found" || said["message"] != "Enabled Email connector not found." {
-			t.Errorf("%s: got %d %v, want 400 enabled_connector_not_found", when, status, got)
+		for _, body := range []string{byEmail, signInAlone} {
+			status, got := w.ask("PATCH", "/api/sign-in-exp", body)
+			if said := got.(map[string]any); status != 400 || said["code"] != "sign_in_experiences.enabled_connector_not_found" || said["message"] != "Enabled Email connector not found." {
+				t.Errorf("%s, %s: got %d %v, want 400 enabled_connector_not_found", when, body, status, got)
+			}
 		}
 	}
 	refused("before there is a connector")
