@@ -481,3 +481,24 @@ func loadConfig(i int) map[string]any {
 	return map[string]any{"domain": "mg.example.com", "apiKey": fmt.Sprint("key-", i), "from": "no-reply@mg.example.com",
 		"deliveries": map[string]any{"Generic": map[string]any{"subject": "{{code}}", "html": "<p>{{code}}</p>"}}}
 }
+
+// TestIDTokenLifetimeOfTheApplication is an hour unless the application says otherwise, at a sign-in and at a refresh.
+func TestIDTokenLifetimeOfTheApplication(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	lives := func(token string) float64 {
+		claims := w.claims(token)
+		return claims["exp"].(float64) - claims["iat"].(float64)
+	}
+	got := w.browser().signedIn("ann@example.com")
+	if life := lives(got.IDToken); life != 3600 {
+		t.Errorf("an application that says nothing: %v s, want 3600", life)
+	}
+	w.change("PATCH", "/api/applications/"+appID, map[string]any{"customClientMetadata": map[string]any{"idTokenTtl": 120}})
+	if life := lives(w.refresh(got.RefreshToken).IDToken); life != 120 {
+		t.Errorf("at a refresh: %v s, want 120", life)
+	}
+	if life := lives(w.browser().signedIn("bob@example.com").IDToken); life != 120 {
+		t.Errorf("at a sign-in: %v s, want 120", life)
+	}
+}
