@@ -190,6 +190,12 @@ var entries = []entry{
 	{path: "routes[].access_token.organization"},
 	{path: "routes[].bearer", doc: "for programs: Authorization: Bearer with a JWT access token of Logto's; see docs/api-clients.md"},
 	{path: "routes[].bearer.audience", doc: "the API identifier the tokens are for; empty: no token is accepted"},
+	{path: "routes[].cors", doc: "scripts of other origins: preflights are answered here, and their scripts read our answers too; see docs/routes.md"},
+	{path: "routes[].cors.origins", doc: "exact, like https://app.example.com; \"*\" is every one, without credentials. Empty: the application answers for itself"},
+	{path: "routes[].cors.methods", doc: "default: all that the route takes"},
+	{path: "routes[].cors.headers", doc: "default: all"},
+	{path: "routes[].cors.credentials", value: "false", doc: "true: cookies may come along; only pages of the same site bring ours"},
+	{path: "routes[].cors.max_age", value: "10m", doc: "how long browsers keep the answer to a preflight; 24h at most"},
 
 	{path: "pages", doc: "branding of the pages that people see"},
 	{path: "pages.name", doc: "Example Intranet; default: the host. A route's `title` names its application"},

@@ -309,6 +309,7 @@ type Route struct {
 	StepUp        StepUp        `key:"step_up"`
 	AccessToken   AccessToken   `key:"access_token"`
 	Bearer        Bearer        `key:"bearer"`
+	CORS          CORS          `key:"cors"` // without Origins: the application's own business
 }
 
 // How a route's path is compared.
@@ -369,6 +370,15 @@ type AccessToken struct {
 // Bearer is the audience of the tokens that API clients bring.
 type Bearer struct {
 	Audience string `key:"audience"`
+}
+
+// CORS is which pages of other origins may read the answers of a route.
+type CORS struct {
+	Origins     []string      `key:"origins"` // as browsers write them; "*": every one
+	Methods     []string      `key:"methods"` // empty: all that the route takes
+	Headers     []string      `key:"headers"` // empty: all
+	Credentials bool          `key:"credentials"`
+	MaxAge      time.Duration `key:"max_age"`
 }
 
 // Pages is the look of the pages that people see.

@@ -155,6 +155,7 @@ func (d *decoder) checkRoutes(c *Config) {
 		d.checkAccess(c, path, r)
 		d.checkBearer(c, path, r)
 		d.checkSupport(path+".support", r.Support)
+		d.checkCORS(path+".cors", r)
 		d.checkRouteIdentity(path+".identity", c, &r.Identity)
 		d.checkName(path, r, names, i)
 		for j := range i {

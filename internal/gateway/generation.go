@@ -53,6 +53,7 @@ type generation struct {
 	signing   *signed.Keys
 	headers   []*assertion.Set // :: route.Index → what its upstreams are told, nil for a route without
 	supports  []*page.Support  // :: route.Index → its support contact, nil for the general one
+	cors      []*cors          // :: route.Index → which other origins read its answers, nil for none
 	homeURL   string
 }
 
@@ -119,6 +120,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		gen.close()
 		return nil, err
 	}
+	gen.cors = buildCORS(cfg)
 	gen.own = gen.router()
 	gen.recorded = (&telemetry.Recorder{
 		Log: g.log, Metrics: g.metrics, Access: cfg.Log.Access, Now: g.opts.Now, Failed: gen.panicked,
@@ -307,6 +309,7 @@ func (gen *generation) buildProxies(g *Gateway) error {
 			Route: byIndex[i], URLs: urls, PreserveHost: r.PreserveHost,
 			Connect: r.Timeouts.Connect, ResponseHeader: r.Timeouts.ResponseHeader, Idle: r.Timeouts.Idle,
 			DropAuthorization: r.Authorization == config.AuthorizationDrop || r.Bearer.Audience != "",
+			DropSharing:       len(r.CORS.Origins) > 0,
 			ProtectCache:      r.Cache == config.CacheProtect && r.Access != config.AccessPublic,
 			OwnCookie:         ownCookie, Headers: gen.headers[i], Signed: gen.assertion(r.Identity), Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL, OriginOf: cfg.Origin,
 		})

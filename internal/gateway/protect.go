@@ -50,6 +50,9 @@ func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarde
 	if route.ValidMethod(r.Method) && malformedHTTP2(r) {
 		return errMalformed
 	}
+	if g.preflight(w, r, from) {
+		return nil
+	}
 	// One normal form of method, host and path, or an answer of our own.
 	at, err := g.find(r.Method, r.RequestURI, r.Host, from.Host)
 	switch {
@@ -63,6 +66,9 @@ func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarde
 		return g.ours(w, r, at.target)
 	}
 	telemetry.FromContext(r.Context()).Route = at.route.Name
+	if c := g.cors[at.route.Index]; c != nil {
+		c.share(w.Header(), r)
+	}
 	return g.protect(w, r, at.route, at.target, from)
 }
 

@@ -129,7 +129,7 @@ func (s *Set) head(h http.Header, k *compiled, p Page, lang string) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Language", lang)
-	h.Set("Vary", "Accept-Language, Cookie")
+	h.Add("Vary", "Accept-Language, Cookie") // the gateway may have said more
 	h.Set("X-Content-Type-Options", "nosniff")
 	if k.referrer {
 		h.Set("Referrer-Policy", "same-origin")

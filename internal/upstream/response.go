@@ -72,6 +72,10 @@ func (p *Proxy) clean(h http.Header) {
 		if strings.HasPrefix(name, "X-Accel-") && name != "X-Accel-Buffering" {
 			delete(h, name)
 		}
+		// Which headers a page may read is the application's to say: it opens nothing.
+		if p.cfg.DropSharing && strings.HasPrefix(name, "Access-Control-") && name != "Access-Control-Expose-Headers" {
+			delete(h, name)
+		}
 	}
 	cookies := h["Set-Cookie"]
 	if len(cookies) == 0 {

@@ -73,6 +73,8 @@ type Config struct {
 	Idle time.Duration
 	// DropAuthorization takes the client's own Authorization header out.
 	DropAuthorization bool
+	// DropSharing takes out what an answer says of other origins: the gateway says it.
+	DropSharing bool
 	// ProtectCache keeps answers out of shared caches.
 	ProtectCache bool
 	// OwnCookie reports whether a cookie of that name is the gateway's. Nil: none is.
