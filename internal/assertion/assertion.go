@@ -261,6 +261,25 @@ func (s *Set) StripResponse(h http.Header) {
 // Strips says whether Apply removes a header of this name from a request.
 func (s *Set) Strips(name string) bool { return s.strips(name) }
 
+// Foreign is the name of a header in h that Apply would remove and that would stay where somebody else removes those of
+// replaced, by name: another one that says who somebody is, or another spelling of one that is removed. "": there is none.
+// replaced are canonical.
+func (s *Set) Foreign(h http.Header, replaced []string) string {
+	for name := range h {
+		var buffer [64]byte
+		folded := fold(buffer[:0], name)
+		class := classify(folded)
+		switch {
+		case class == otherName && !s.owns(folded):
+		case strings.ContainsFunc(name, func(r rune) bool { return r != '-' && !alphanumeric(byte(r)) }):
+			return name
+		case (class == identityName || s.owns(folded)) && !slices.Contains(replaced, name):
+			return name
+		}
+	}
+	return ""
+}
+
 func (s *Set) strips(name string) bool {
 	var buffer [64]byte // on the stack: most names need no allocation
 	folded := fold(buffer[:0], name)

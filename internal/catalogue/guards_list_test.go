@@ -34,8 +34,8 @@ var guards = []guard{
 	{File: "upstream/response.go", Old: "case res.StatusCode < 200, res.StatusCode > 599:", New: "case res.StatusCode < 0:", Attacks: []string{"UP-08"}},
 
 	// Upgrades.
-	{File: "upstream/upgrade.go", Old: "case len(origin) == 1 && (p.cfg.OriginOf == nil || origin[0] != p.cfg.OriginOf(c.From.Hostname())):", New: "case false:", Attacks: []string{"WS-02"}},
-	{File: "upstream/upgrade.go", Old: "case len(origin) == 0 && c.Session != nil:", New: "case false:", Attacks: []string{"WS-02"}},
+	{File: "upstream/upgrade.go", Old: "case len(origin) == 1 && (own == \"\" || origin[0] != own):", New: "case false:", Attacks: []string{"WS-02"}},
+	{File: "upstream/upgrade.go", Old: "case len(origin) == 0 && session:", New: "case false:", Attacks: []string{"WS-02"}},
 	{File: "upstream/upgrade.go", Old: `case len(r.Header["Sec-Websocket-Version"]) != 1 || r.Header.Get("Sec-Websocket-Version") != "13":`, New: "case false:", Attacks: []string{"WS-05"}},
 	{File: "upstream/upgrade.go", Old: "case len(key) != 1 || !validKey(key[0]):", New: "case key == nil && validKey(\"\"):", Attacks: []string{"WS-05"}},
 	{File: "upstream/upgrade.go", Old: "case r.Method != http.MethodGet:", New: "case false:", Attacks: []string{"WS-05"}},

@@ -114,20 +114,16 @@ func absoluteForm(t *testing.T, d *doors) {
 	})
 }
 
-// forwardAuthToday is what the endpoints of forward-auth answer to everybody while there is no forward-auth.
-const forwardAuthToday = http.StatusNotFound
-
-// forwardAuth fails unless each of the endpoints of forward-auth has a status for a request that is none of 2xx. It
-// holds with forward-auth too, but for the status itself.
-func (w way) forwardAuth(t *testing.T, lines [][2]string) {
+// forwardAuth fails unless each of the endpoints of forward-auth refuses a request with that status.
+func (w way) forwardAuth(t *testing.T, lines [][2]string, status int) {
 	t.Helper()
 	k := w.talk(t)
 	defer k.close()
 	for _, target := range []string{"/_portero/auth", "/_portero/auth-redirect", "/_portero/auth/public/x", "/_portero/auth/", "/_portero/auth-redirect/public/x", "/_portero/auth?rd=https://evil.test", "/_portero/auth?uri=/public/x"} {
 		for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS"} {
 			a := k.ask(request{Method: method, Target: target, Lines: lines})
-			if a.Status != forwardAuthToday || a.Status/100 == 2 || a.Status/100 == 5 || strings.Contains(a.Header.Get("Location"), "evil.test") {
-				t.Errorf("%s %s with %.200q: got %s to %q, want %d and never 2xx", method, target, lines, a, a.Header.Get("Location"), forwardAuthToday)
+			if a.Status != status || strings.Contains(a.Header.Get("Location"), "evil.test") {
+				t.Errorf("%s %s with %.200q: got %s to %q, want %d", method, target, lines, a, a.Header.Get("Location"), status)
 			}
 			if got := a.Header.Values("Set-Cookie"); len(got) != 0 {
 				t.Errorf("%s %s: got Set-Cookie %q, want none", method, target, got)
@@ -155,29 +151,47 @@ func forwardAuthFromAnybody(t *testing.T, d *doors) {
 			fieldsOf("X-Forwarded-Host", "evil.test", "X-Forwarded-Uri", "/public/x", "X-Forwarded-Proto", "http"),
 			fieldsOf("X-Envoy-Original-Path", "/public/x", "X-Rewrite-URL", "/public/x", "X-Forwarded-Prefix", "/public"),
 		} {
-			w.forwardAuth(t, lines)
+			w.forwardAuth(t, lines, http.StatusForbidden)
 		}
 	})
 }
 
 func forwardAuthMalformed(t *testing.T, d *doors) {
-	try := func(t *testing.T, w way) {
-		whole := func(uri string) [][2]string {
-			return fieldsOf("X-Forwarded-Method", "GET", "X-Forwarded-Proto", "https", "X-Forwarded-Host", gatewaytest.Host, "X-Forwarded-Uri", uri)
-		}
-		for _, lines := range [][][2]string{
-			whole("/%"), whole(""), whole("http://["), whole("/" + strings.Repeat("a", 50<<10)), whole("/public/../admin"), whole("*"), whole("public/x"), whole("/public/%00"), whole("/public/x#"), whole("https://evil.test/public/x"),
-			fieldsOf("X-Forwarded-Uri", "/public/x"), // no host
-			fieldsOf("X-Forwarded-Host", "", "X-Forwarded-Uri", "/public/x"),
-			fieldsOf("X-Forwarded-Host", "a b/../c", "X-Forwarded-Uri", "/public/x"),
-			fieldsOf("X-Forwarded-Host", gatewaytest.Host, "X-Forwarded-Host", "evil.test", "X-Forwarded-Uri", "/public/x"),
-			fieldsOf("X-Forwarded-Host", gatewaytest.Host, "X-Forwarded-Uri", "/public/x", "X-Forwarded-Uri", "/admin"),
-			fieldsOf("X-Forwarded-Method", "", "X-Forwarded-Uri", "/public/x"),
-			fieldsOf("X-Forwarded-Method", "get", "X-Forwarded-Uri", "/public/x"),
-			fieldsOf("X-Forwarded-Proto", "gopher", "X-Forwarded-Uri", "/public/x"),
-		} {
-			w.forwardAuth(t, lines)
-		}
+	whole := func(uri string) [][2]string {
+		return fieldsOf("X-Forwarded-Method", "GET", "X-Forwarded-Proto", "https", "X-Forwarded-Host", gatewaytest.Host, "X-Forwarded-Uri", uri, "X-Forwarded-For", "10.0.0.1")
 	}
-	d.each(t, try)
+	malformed := [][][2]string{
+		whole("/%"), whole(""), whole("http://["), whole("/public/../admin"), whole("*"), whole("public/x"), whole("/public/%00"), whole("/public/x#"), whole("https://evil.test/public/x"),
+		with(whole("/public/x"), "X_Forwarded_Uri", "/admin"),
+		with(whole("/public/x"), "X-Forwarded-Uri", "/admin"),
+		with(whole("/public/x"), "X-Forwarded-Host", "evil.test"),
+		with(whole("/public/x"), "X-Forwarded-Method", "GET"),
+		fieldsOf("X-Forwarded-Uri", "/public/x"), // no host
+		fieldsOf("X-Forwarded-Host", "", "X-Forwarded-Uri", "/public/x"),
+		fieldsOf("X-Forwarded-Host", "a b/../c", "X-Forwarded-Uri", "/public/x"),
+		fieldsOf("X-Forwarded-Method", "", "X-Forwarded-Uri", "/public/x"),
+		fieldsOf("X-Forwarded-Method", "get", "X-Forwarded-Uri", "/public/x"),
+		fieldsOf("X-Forwarded-Proto", "gopher", "X-Forwarded-Uri", "/public/x"),
+	}
+	d.each(t, func(t *testing.T, w way) {
+		for _, lines := range append(malformed, whole("/"+strings.Repeat("a", 50<<10))) {
+			w.forwardAuth(t, lines, http.StatusForbidden)
+		}
+	})
+	t.Run("by a trusted proxy", func(t *testing.T) {
+		f := newFront(t, gatewaytest.Options{Extra: "trusted_proxies: [127.0.0.1/32]\n"})
+		w := way{front: f, cookie: f.alice}
+		for _, endpoint := range []string{"/_portero/auth", "/_portero/auth-redirect"} {
+			if a := w.ask(t, request{Target: endpoint, Lines: whole("/app")}); a.Status != http.StatusOK {
+				t.Errorf("%s about a page: got %s, want 200", endpoint, a)
+			}
+			for _, lines := range malformed {
+				a := w.ask(t, request{Target: endpoint, Lines: lines})
+				if a.Status != http.StatusBadRequest || len(a.Header["Set-Cookie"]) != 0 {
+					t.Errorf("%s with %q: got %s, want 400", endpoint, lines, a)
+				}
+				w.nothingReached(t)
+			}
+		}
+	})
 }

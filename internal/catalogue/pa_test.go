@@ -69,8 +69,7 @@ var paths = family{ID: "PA", Title: "Paths and the choice of a route", Attacks: 
 		itself{"GET", "/admin", with(navigation, "X-Forwarded-Host", "evil.test", "X-Forwarded-Proto", "https"), 302, 200},
 		itself{"GET", "/admin", with(navigation, "X_Forwarded_Uri", "/public/x", "X.Original.Url", "/public/x", "X-Envoy-Original-Path", "/public/x"), 302, 200},
 	)},
-	{ID: "PA-20", Name: "the same to forward-auth, from anybody", Want: "never 2xx, always a status", Why: "oauth2-proxy #3506: nobody is trusted unless the configuration says so", Test: forwardAuthFromAnybody,
-		Missing: "403 is not tried: the gateway does not do forward-auth yet, its endpoints are 404."},
+	{ID: "PA-20", Name: "the same to forward-auth, from anybody", Want: "403", Why: "oauth2-proxy #3506: nobody is trusted unless the configuration says so", Test: forwardAuthFromAnybody},
 	{ID: "PA-21", Name: "other methods", Want: "overrides decide nothing; unknown and lower-case methods, CONNECT and TRACE are 405", Why: "a proxy forwards get, and an application takes it for GET", Test: all(aboutItself(
 		itself{"POST", "/health", fieldsOf("Accept", "application/json", "Content-Length", "0", "X-HTTP-Method-Override", "GET"), 401, 200},
 		itself{"POST", "/health", fieldsOf("Accept", "application/json", "Content-Length", "0", "X-HTTP-Method", "GET", "X-Method-Override", "GET"), 401, 200},
@@ -87,8 +86,7 @@ var paths = family{ID: "PA", Title: "Paths and the choice of a route", Attacks: 
 		itself{"GET", "/", fieldsOf("User-Agent", "ELB-HealthChecker/2.0"), 401, 200},
 		itself{"GET", "/admin", fieldsOf("X-Forwarded-For", "127.0.0.1", "X-Real-IP", "127.0.0.1", "Forwarded", "for=127.0.0.1"), 401, 200},
 	)},
-	{ID: "PA-23", Name: "malformed targets to forward-auth", Want: "never 2xx, always a status", Why: "CVE-2021-32637: a handler of Go that writes no status answers 200", Test: forwardAuthMalformed,
-		Missing: "400 is not tried: the gateway does not do forward-auth yet, its endpoints are 404."},
+	{ID: "PA-23", Name: "malformed targets to forward-auth", Want: "403 for anybody, 400 for a trusted proxy: always a status", Why: "CVE-2021-32637: a handler of Go that writes no status answers 200", Test: forwardAuthMalformed},
 	{ID: "PA-24", Name: "endpoints of ours", Want: "what is not exactly one is none; under the prefix nothing is ever forwarded", Test: all(
 		decides(isRefused, isRefused, "/callback/../admin", "/sign-in%2f..", "/_portero/../admin", "/_portero/%2e%2e/admin"),
 		decides(isRefused, isMissing, "/sign-in;x", "/_portero;x/session", "//_portero/session", "/sign-out%3b", "//sign-in", "/sign-in%23", "/_portero%252fsession", "/%255fportero/x", "/_portero%5csession"),

@@ -196,6 +196,7 @@ var entries = []entry{
 	{path: "routes[].cors.headers", doc: "default: all"},
 	{path: "routes[].cors.credentials", value: "false", doc: "true: cookies may come along; only pages of the same site bring ours"},
 	{path: "routes[].cors.max_age", value: "10m", doc: "how long browsers keep the answer to a preflight; 24h at most"},
+	{path: "routes[].forward_auth_only", value: "false", doc: "true, without upstreams: another proxy reaches the application, and asks PREFIX/auth about each request"},
 
 	{path: "pages", doc: "branding of the pages that people see"},
 	{path: "pages.name", doc: "Example Intranet; default: the host. A route's `title` names its application"},

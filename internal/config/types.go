@@ -310,6 +310,9 @@ type Route struct {
 	AccessToken   AccessToken   `key:"access_token"`
 	Bearer        Bearer        `key:"bearer"`
 	CORS          CORS          `key:"cors"` // without Origins: the application's own business
+
+	// ForwardAuthOnly is for an application that another proxy reaches: nothing is forwarded, that proxy asks.
+	ForwardAuthOnly bool `key:"forward_auth_only"`
 }
 
 // How a route's path is compared.

@@ -152,6 +152,7 @@ func (d *decoder) checkRoutes(c *Config) {
 		d.checkPath(c, path, r)
 		d.checkMethods(path, r.Methods)
 		d.checkUpstreams(path, r, short)
+		d.checkForwardAuth(c, path, r)
 		d.checkAccess(c, path, r)
 		d.checkBearer(c, path, r)
 		d.checkSupport(path+".support", r.Support)
@@ -257,8 +258,8 @@ func (d *decoder) checkMethods(path string, list []string) {
 }
 
 func (d *decoder) checkUpstreams(path string, r *Route, short bool) {
-	if len(r.Upstreams) == 0 && r.Access != AccessDeny && d.ok(path+".access") && d.ok(path+".upstreams") {
-		d.problem(path+".upstreams", "is missing; write where requests go, like [{url: http://127.0.0.1:8080}], or access: deny")
+	if len(r.Upstreams) == 0 && r.Access != AccessDeny && !r.ForwardAuthOnly && d.ok(path+".access") && d.ok(path+".upstreams") && d.ok(path+".forward_auth_only") {
+		d.problem(path+".upstreams", "is missing; write where requests go, like [{url: http://127.0.0.1:8080}], or access: deny, or forward_auth_only: true where another proxy asks")
 	}
 	for i, u := range r.Upstreams {
 		at := fmt.Sprintf("%s.upstreams[%d].url", path, i)
@@ -274,6 +275,18 @@ func (d *decoder) checkUpstreams(path string, r *Route, short bool) {
 		default:
 			u.URL.Path, u.URL.RawPath = "", ""
 		}
+	}
+}
+
+// checkForwardAuth checks a route to which nothing is forwarded.
+func (d *decoder) checkForwardAuth(c *Config, path string, r *Route) {
+	at := path + ".forward_auth_only"
+	switch {
+	case !r.ForwardAuthOnly || !d.ok(at):
+	case len(r.Upstreams) > 0:
+		d.problem(at, "excludes `upstreams`: nothing is forwarded where another proxy asks; remove one of them (a route with upstreams can be asked about too)")
+	case len(c.TrustedProxies) == 0 && d.ok("trusted_proxies") && !d.anyBadBelow("trusted_proxies"):
+		d.problem(at, "lets nobody ask, since `trusted_proxies` is empty; write there the address of the proxy that asks, like trusted_proxies: [10.0.0.2]")
 	}
 }
 

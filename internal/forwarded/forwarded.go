@@ -1,7 +1,7 @@
 // Package forwarded decides, once for each request, who sent it and which URL was typed.
 //
-// It owns the reading of Host, X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, X-Forwarded-Port and X-Request-Id. It
-// does not own the routing by host, and it neither removes nor writes a header: what leaves towards an upstream is written
+// It owns the reading of Host, X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, X-Forwarded-Port and X-Request-Id, and
+// of X-Forwarded-Method and X-Forwarded-Uri where a proxy asks about a request. It does not own the routing by host, and it neither removes nor writes a header: what leaves towards an upstream is written
 // from the [Request] it returns.
 //
 // Invariants:
@@ -119,7 +119,8 @@ func (r Request) Hostname() string {
 // Origin returns the origin that was typed, such as https://wiki.example.com.
 func (r Request) Origin() string { return r.Scheme + "://" + r.Host }
 
-// Resolve decides who sent req and which URL was typed. The error is ErrPlainHTTP, ErrMisdirected or a *HeaderError.
+// Resolve decides who sent req and which URL was typed. The error is ErrPlainHTTP, ErrMisdirected or a *HeaderError, with which
+// the peer alone is known, and whether it is trusted.
 func (r *Resolver) Resolve(req *http.Request) (Request, error) {
 	var out Request
 	out.Peer = peer(req.RemoteAddr)
@@ -147,7 +148,7 @@ func (r *Resolver) Resolve(req *http.Request) (Request, error) {
 	if protos := req.Header["X-Forwarded-Proto"]; out.Trusted && len(protos) > 0 {
 		scheme, ok := schemeOf(protos[0])
 		if !ok {
-			return Request{}, &HeaderError{Header: "X-Forwarded-Proto", Problem: "neither http nor https"}
+			return Request{Peer: out.Peer, Trusted: out.Trusted}, &HeaderError{Header: "X-Forwarded-Proto", Problem: "neither http nor https"}
 		}
 		plain = r.https && scheme == "http"
 		if !plain {
@@ -158,7 +159,7 @@ func (r *Resolver) Resolve(req *http.Request) (Request, error) {
 	// net/http refuses two Host lines, but leaves a Host field beside HTTP/2's :authority to us.
 	for _, h := range req.Header["Host"] {
 		if h != req.Host {
-			return Request{}, &HeaderError{Header: "Host", Problem: "given twice, with different values"}
+			return Request{Peer: out.Peer, Trusted: out.Trusted}, &HeaderError{Header: "Host", Problem: "given twice, with different values"}
 		}
 	}
 	header, value := "Host", req.Host
@@ -166,12 +167,12 @@ func (r *Resolver) Resolve(req *http.Request) (Request, error) {
 		var ok bool
 		header = "X-Forwarded-Host"
 		if value, ok = agreed(hosts); !ok {
-			return Request{}, &HeaderError{Header: header, Problem: "several different values"}
+			return Request{Peer: out.Peer, Trusted: out.Trusted}, &HeaderError{Header: header, Problem: "several different values"}
 		}
 	}
 	host, err := CanonicalHost(value, out.Scheme)
 	if err != nil {
-		return Request{}, &HeaderError{Header: header, Problem: err.Error()}
+		return Request{Peer: out.Peer, Trusted: out.Trusted}, &HeaderError{Header: header, Problem: err.Error()}
 	}
 	if plain { // the port that came with the host is http's
 		if host, _ = splitCanonical(host); r.port != "" {

@@ -207,8 +207,8 @@ func TestURLThatWasTyped(t *testing.T) {
 				if !errors.As(err, &he) || he.Header != test.refusedFor {
 					t.Fatalf("Resolve: got %+v, %v; want a HeaderError for %s", got, err, test.refusedFor)
 				}
-				if got != (forwarded.Request{}) {
-					t.Errorf("Resolve: got %+v beside the error, want nothing", got)
+				if want := (forwarded.Request{Peer: got.Peer, Trusted: strings.HasPrefix(test.peer, "10.")}); got != want || !got.Peer.IsValid() {
+					t.Errorf("Resolve: got %+v beside the error, want the peer and %+v", got, want)
 				}
 				return
 			}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -54,6 +55,8 @@ type generation struct {
 	headers   []*assertion.Set // :: route.Index → what its upstreams are told, nil for a route without
 	supports  []*page.Support  // :: route.Index → its support contact, nil for the general one
 	cors      []*cors          // :: route.Index → which other origins read its answers, nil for none
+	told      []told           // :: route.Index → what is told by answers to another proxy
+	warned    sync.Map         // :: what has been warned of once → true
 	homeURL   string
 }
 
@@ -116,6 +119,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		},
 		Now: g.opts.Now,
 	}
+	gen.told = gen.toldOf()
 	if err := gen.buildProxies(g); err != nil {
 		gen.close()
 		return nil, err
@@ -341,7 +345,7 @@ func headerSets(cfg *config.Config) ([]*assertion.Set, error) {
 	sets := make([]*assertion.Set, len(cfg.Routes))
 	var errs []error
 	for i, r := range cfg.Routes {
-		if len(r.Upstreams) == 0 {
+		if len(r.Upstreams) == 0 && !r.ForwardAuthOnly {
 			continue
 		}
 		var err error

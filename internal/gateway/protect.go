@@ -28,6 +28,10 @@ func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.Client = from.Client.String()
 	}
 	r = r.WithContext(forwarded.NewContext(r.Context(), from))
+	if q, asks := questionOf(g.endpoints.Prefix, r.RequestURI); asks { // another proxy asks about a request
+		g.forwardAuth(w, r, from, r.Host, err, q)
+		return
+	}
 	if err == nil {
 		r.Host = from.Host
 	}
@@ -64,6 +68,8 @@ func (g *generation) serve(w http.ResponseWriter, r *http.Request, from forwarde
 		return nil
 	case at.route == nil:
 		return g.ours(w, r, at.target)
+	case g.config.Routes[at.route.Index].ForwardAuthOnly: // nothing is forwarded there
+		return route.ErrNoRoute
 	}
 	telemetry.FromContext(r.Context()).Route = at.route.Name
 	if c := g.cors[at.route.Index]; c != nil {

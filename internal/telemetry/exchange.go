@@ -12,9 +12,12 @@ import (
 type Exchange struct {
 	// Start is when the request arrived.
 	Start time.Time
-	// Host, Path and Client are what was decided to have been asked for and by
-	// whom. Empty: as the connection has it.
-	Host, Path, Client string
+	// Method, Host, Path and Client are what was decided to have been asked for and
+	// by whom. Empty: as the connection has it.
+	Method, Host, Path, Client string
+	// Mode is "forward-auth" for a request that another proxy asks about; "" for one
+	// that came to be forwarded.
+	Mode string
 	// Route is the name of the route, from the configuration; "" for none.
 	Route string
 	// Decision is the guard's word, or "endpoint" for an answer of our own; "" for

@@ -123,6 +123,9 @@ func (t *Recorder) access(log *slog.Logger, q *request, method, host, target, pe
 	if x.Host != "" {
 		host = x.Host
 	}
+	if x.Method != "" {
+		method = x.Method
+	}
 	path := x.Path
 	if path == "" {
 		path, _, _ = strings.Cut(target, "?")
@@ -143,7 +146,7 @@ func (t *Recorder) access(log *slog.Logger, q *request, method, host, target, pe
 		slog.String("client", client),
 	)
 	for _, a := range [...]struct{ key, value string }{
-		{"route", x.Route}, {"decision", x.Decision}, {"reason", x.Reason}, {"would_deny", x.WouldDeny}, {"subject", x.Subject}, {"session", x.SessionID},
+		{"mode", x.Mode}, {"route", x.Route}, {"decision", x.Decision}, {"reason", x.Reason}, {"would_deny", x.WouldDeny}, {"subject", x.Subject}, {"session", x.SessionID},
 		{"support_code", x.Code}, {"request_id", x.RequestID}, {"upstream", x.Upstream},
 	} {
 		if a.value != "" {

@@ -4,8 +4,6 @@ import "crypto/tls"
 
 // What fuzz targets need to see without a network.
 
-var KeepCookies = keepCookies
-
 type Frames struct{ frames }
 
 func (f *Frames) Pass(p []byte) { f.frames.pass(p) }

@@ -102,6 +102,9 @@ func (p *Proxy) sign(x *exchange, out *http.Request) {
 // blanks are what net/http trims off the name of a cookie.
 const blanks = " \t\r\n"
 
+// KeepCookies is what is left of Cookie lines for an application: see keepCookies. It changes lines.
+func KeepCookies(lines []string, own func(string) bool) []string { return keepCookies(lines, own) }
+
 // keepCookies takes the gateway's cookies out of the Cookie lines and leaves
 // every other byte as it is. Lines are split at semicolons alone, quoted or not,
 // as the gateway's own reading of cookies does: what it would take for its

@@ -31,10 +31,8 @@ func (p *Proxy) handshake(r *http.Request, c *Call) (socket bool, err *Error) {
 	if len(upgrade) != 1 || !strings.EqualFold(strings.Trim(upgrade[0], " \t"), "websocket") {
 		return false, nil
 	}
-	key, origin := r.Header["Sec-Websocket-Key"], r.Header["Origin"]
+	key := r.Header["Sec-Websocket-Key"]
 	switch {
-	case r.Method != http.MethodGet:
-		return false, badHandshake("its method is not GET")
 	case !r.ProtoAtLeast(1, 1):
 		return false, badHandshake("it is not HTTP/1.1")
 	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
@@ -43,14 +41,32 @@ func (p *Proxy) handshake(r *http.Request, c *Call) (socket bool, err *Error) {
 		return false, badHandshake("its version is not 13")
 	case len(key) != 1 || !validKey(key[0]):
 		return false, badHandshake("its key is missing or malformed")
-	case len(origin) > 1:
-		return false, badHandshake("it has several origins")
-	case len(origin) == 0 && c.Session != nil:
-		return false, &Error{Kind: ForbiddenOrigin, Cause: errors.New("a WebSocket for a session has no Origin")}
-	case len(origin) == 1 && (p.cfg.OriginOf == nil || origin[0] != p.cfg.OriginOf(c.From.Hostname())):
-		return false, &Error{Kind: ForbiddenOrigin, Cause: errors.New("a WebSocket was opened by a page of another origin")}
+	}
+	own := ""
+	if p.cfg.OriginOf != nil {
+		own = p.cfg.OriginOf(c.From.Hostname())
+	}
+	if err := CheckOrigin(r, c.Session != nil, own); err != nil {
+		return false, err
 	}
 	return true, nil
+}
+
+// CheckOrigin says why r, the opening handshake of a WebSocket, is refused by its method or by the page that opens it; nil: it
+// is not. own is the origin of the host that r is for, "" for none.
+func CheckOrigin(r *http.Request, session bool, own string) *Error {
+	origin := r.Header["Origin"]
+	switch {
+	case r.Method != http.MethodGet:
+		return badHandshake("its method is not GET")
+	case len(origin) > 1:
+		return badHandshake("it has several origins")
+	case len(origin) == 0 && session:
+		return &Error{Kind: ForbiddenOrigin, Cause: errors.New("a WebSocket for a session has no Origin")}
+	case len(origin) == 1 && (own == "" || origin[0] != own):
+		return &Error{Kind: ForbiddenOrigin, Cause: errors.New("a WebSocket was opened by a page of another origin")}
+	}
+	return nil
 }
 
 func badHandshake(why string) *Error {

@@ -1,0 +1,276 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"portero/internal/assertion/signed"
+	"portero/internal/config"
+	"portero/internal/forwarded"
+	"portero/internal/guard"
+	"portero/internal/page"
+	"portero/internal/session"
+	"portero/internal/telemetry"
+	"portero/internal/upstream"
+)
+
+// Forward-auth: another proxy reaches the application, and asks here about each request first. What is asked about goes the
+// way of a proxied request, and Decide says the same; only the answer is another.
+//
+//   - PREFIX/auth answers 200, 400, 401, 403 or 503, which every proxy can tell apart. PREFIX/auth-redirect answers as the
+//     proxy path does, but for navigations that need a sign-in: they are sent to the sign-in endpoint of the same host, which
+//     the proxy hands on to us, so that the attempt's cookie is set there.
+//   - The request is in X-Forwarded-Method, -Proto, -Host and -Uri; or, as Envoy asks, in the method, the host and what
+//     follows the endpoint's path. Where both are there they have to be the same.
+//   - Nobody is answered who is no trusted proxy. No body is read, no cookie is set.
+
+// question is what another proxy asks.
+type question struct {
+	redirects bool   // PREFIX/auth-redirect
+	appended  string // the target that follows the endpoint's path; "": it is in X-Forwarded-Uri
+}
+
+// questionOf reads a request target. ok is false for one that asks nothing.
+func questionOf(prefix, requestURI string) (q question, ok bool) {
+	rest, ok := strings.CutPrefix(requestURI, prefix)
+	if !ok {
+		return question{}, false
+	}
+	if rest, ok = strings.CutPrefix(rest, "/auth"); !ok {
+		return question{}, false
+	}
+	rest, q.redirects = strings.CutPrefix(rest, "-redirect")
+	switch {
+	case rest == "" || rest[0] == '?':
+		return q, true
+	case rest[0] == '/':
+		q.appended = rest
+		return q, true
+	}
+	return question{}, false
+}
+
+// forwardAuth answers a check. named is the host as the request names it, refused why it could not be resolved.
+func (g *generation) forwardAuth(w http.ResponseWriter, r *http.Request, from forwarded.Request, named string, refused error, q question) {
+	leaveUnread(w, r)
+	x := telemetry.FromContext(r.Context())
+	x.Mode, x.Route = "forward-auth", "portero"
+	answer := &checkAnswer{ResponseWriter: w, redirects: q.redirects}
+	asked, err := g.check(answer, r, from, named, refused, q)
+	if err != nil {
+		if asked.Method == http.MethodHead { // the answer to the question has a body
+			asked.Method = http.MethodGet
+		}
+		g.fail(answer, asked, err)
+	}
+	answer.WriteHeader(http.StatusForbidden) // unless it has been answered
+}
+
+// check finds out what is asked about, and decides. It returns the request that is asked about, as far as it is known.
+func (g *generation) check(w *checkAnswer, r *http.Request, from forwarded.Request, named string, refused error, q question) (*http.Request, error) {
+	if !from.Trusted {
+		g.log.Warn("forward-auth is answered to trusted proxies alone", "key", "trusted_proxies", "peer", from.Peer.String(),
+			"support_code", telemetry.FromContext(r.Context()).SupportCode())
+		return r, checkRefused(http.StatusForbidden, "the peer is not in trusted_proxies")
+	}
+	about, err := forwarded.ReadQuestion(r, named, q.appended)
+	if err != nil {
+		return r, checkRefused(http.StatusBadRequest, err.Error())
+	}
+	method, target := about.Method, about.Target
+	asked := r.WithContext(r.Context())
+	asked.Method, asked.RequestURI, asked.Host = method, target, from.Host
+	asked.Body, asked.ContentLength, asked.TransferEncoding = http.NoBody, 0, nil
+	path, query, _ := strings.Cut(target, "?")
+	asked.URL = &url.URL{Path: path, RawQuery: query}
+	x := telemetry.FromContext(r.Context())
+	x.Method, x.Path = method, path
+	switch {
+	case errors.Is(refused, forwarded.ErrPlainHTTP) && !q.redirects:
+		return asked, checkRefused(http.StatusForbidden, "the request came over http")
+	case refused != nil:
+		return asked, refused
+	}
+	at, err := g.find(method, target, from.Host, from.Host)
+	switch {
+	case err != nil:
+		return asked, err
+	case at.target.Asterisk:
+		return asked, checkRefused(http.StatusBadRequest, "there is no path")
+	case at.route == nil:
+		return asked, checkRefused(http.StatusForbidden, "the path is an endpoint of Portero: hand it on, and do not ask about it")
+	}
+	asked.URL.Path, x.Path, x.Route = at.target.Path, at.target.Path, at.route.Name
+	if name := g.headers[at.route.Index].Foreign(r.Header, g.told[at.route.Index].names); name != "" {
+		return asked, checkRefused(http.StatusBadRequest, "the client sent "+name+", which the proxy would leave: remove it there, before it asks")
+	}
+	return asked, g.answerCheck(w, asked, at, from, q)
+}
+
+// answerCheck asks the guard, and does what it says.
+func (g *generation) answerCheck(w *checkAnswer, r *http.Request, at place, from forwarded.Request, q question) error {
+	found, trouble := g.lookup(unheard{}, r, at.route, from.Hostname())
+	decision := g.decide(r, at.route, at.target, from, found, trouble)
+	switch decision.Outcome {
+	case guard.Allow:
+		if opensSocket(r) {
+			if err := upstream.CheckOrigin(r, found.Session != nil, g.config.Origin(from.Hostname())); err != nil {
+				err.Route = at.route
+				return err
+			}
+		}
+		g.tell(w.Header(), r, at, from, found.Session, decision, q)
+		w.allow()
+		return nil
+	case guard.SignIn:
+		if decision.Reason == guard.ReasonStepUp {
+			return g.flow.StepUp(r, g.returnPath(at.target), decision.MaxAge, found.Session.Identity.Email)
+		}
+		return g.flow.ChallengeElsewhere(w, r, g.returnPath(at.target), q.redirects)
+	}
+	return &denied{decision: decision, session: found.Session, cause: trouble}
+}
+
+// told is what the application behind another proxy is told by the answers about one route.
+type told struct {
+	names  []string          // of all headers that an answer can have for the application, canonical
+	signed *signed.Assertion // nil: there is none
+}
+
+// toldOf are those of all routes.
+func (gen *generation) toldOf() []told {
+	list := make([]told, len(gen.config.Routes))
+	for i, r := range gen.config.Routes {
+		list[i].names = slices.Clone(gen.headers[i].Names())
+		if list[i].signed = gen.assertion(r.Identity); list[i].signed != nil {
+			list[i].names = append(list[i].names, list[i].signed.Headers...)
+		}
+	}
+	return list
+}
+
+// tell writes what the application is to see into the answer: who it is, and the client's cookies without ours. The proxy
+// replaces the client's headers of these names. Envoy leaves those that an answer does not have, unless it is told which.
+func (g *generation) tell(h http.Header, r *http.Request, at place, from forwarded.Request, s *session.Session, d guard.Decision, q question) {
+	about := g.told[at.route.Index]
+	for _, name := range g.headers[at.route.Index].Apply(h, d.Identity) {
+		if _, known := g.warned.LoadOrStore(at.route.Name+" "+name, true); !known {
+			g.log.Warn("an identity header was left out: its value is too long or cannot be encoded", "header", name, "route", at.route.Name,
+				"subject", d.Identity.Subject)
+		}
+	}
+	if about.signed != nil && d.Identity != nil {
+		request := signed.Request{Origin: g.config.Origin(from.Hostname()), Method: r.Method, Path: at.target.Raw}
+		if s != nil {
+			request.SessionID, request.Version = s.ID, s.Version
+		}
+		token, err := about.signed.Token(d.Identity, request)
+		if err != nil {
+			g.log.Warn("a request left without its signed assertion", "error", err, "subject", d.Identity.Subject)
+		}
+		for _, name := range about.signed.Headers {
+			if err == nil {
+				h[name] = []string{token}
+			}
+		}
+	}
+	cookies := upstream.KeepCookies(slices.Clone(r.Header["Cookie"]), ownCookie)
+	if len(cookies) > 0 {
+		h["Cookie"] = []string{strings.Join(cookies, "; ")}
+	}
+	credentials := r.Header["Authorization"]
+	if cfg := g.config.Routes[at.route.Index]; cfg.Authorization == config.AuthorizationDrop || cfg.Bearer.Audience != "" || len(credentials) > 1 {
+		credentials = nil
+	}
+	if len(credentials) > 0 {
+		h["Authorization"] = credentials
+	}
+	h.Set("Cache-Control", "no-store")
+	if q.appended == "" {
+		return
+	}
+	var remove []string
+	for _, name := range append(about.names, "Cookie") {
+		if len(h[name]) == 0 {
+			remove = append(remove, strings.ToLower(name))
+		}
+	}
+	if g.config.Routes[at.route.Index].Authorization == config.AuthorizationDrop {
+		remove = append(remove, "authorization")
+	}
+	if len(remove) > 0 {
+		h.Set("X-Envoy-Auth-Headers-To-Remove", strings.Join(remove, ","))
+	}
+}
+
+// checkAnswer is the one place where the status of an answer to a check is written: it is 200 only after allow.
+type checkAnswer struct {
+	http.ResponseWriter
+	redirects bool
+	allowed   bool
+	answered  bool
+}
+
+// allow lets the request pass.
+func (a *checkAnswer) allow() {
+	a.allowed = true
+	a.Header().Set("Content-Length", "0")
+	a.WriteHeader(http.StatusOK)
+}
+
+// WriteHeader writes the status, once.
+func (a *checkAnswer) WriteHeader(status int) {
+	if a.answered {
+		return
+	}
+	a.answered = true
+	switch {
+	case a.allowed:
+		status = http.StatusOK
+	case status < http.StatusMultipleChoices:
+		status = http.StatusForbidden
+	case !a.redirects:
+		status = checkStatus(status)
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter: an answer without a status denies.
+func (a *checkAnswer) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusForbidden)
+	return a.ResponseWriter.Write(p)
+}
+
+// unheard is for answers to somebody who is not there: a cookie that is no session's stays until it comes to us itself.
+type unheard struct{}
+
+func (unheard) Header() http.Header         { return http.Header{} }
+func (unheard) Write(p []byte) (int, error) { return len(p), nil }
+func (unheard) WriteHeader(int)             {}
+
+// checkStatus is the status of PREFIX/auth for that of a page.
+func checkStatus(status int) int {
+	switch {
+	case status == http.StatusBadRequest || status == http.StatusUnauthorized:
+		return status
+	case status >= http.StatusInternalServerError:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusForbidden
+}
+
+func checkRefused(status int, why string) error {
+	return &page.Problem{Page: page.Page{ID: page.BadRequest, Status: status}, ProxyStatus: "http_request_denied", Cause: errors.New("forward-auth: " + why)}
+}
+
+// opensSocket reports whether a request is the opening handshake of a WebSocket, as far as what proxies take out of it leaves
+// that to be seen. Scripts in browsers can set none of these headers.
+func opensSocket(r *http.Request) bool {
+	if len(r.Header["Sec-Websocket-Key"]) > 0 || len(r.Header["Sec-Websocket-Version"]) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.Header["Upgrade"], func(v string) bool { return strings.Contains(strings.ToLower(v), "websocket") })
+}
