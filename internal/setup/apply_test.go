@@ -445,6 +445,24 @@ func TestFileThatCannotBeWrittenChangesNothing(t *testing.T) {
 	}
 }
 
+// The file has to be writable for a new secret, and for nothing else.
+func TestFileThatCannotBeWrittenIsNotNeededWithoutASecret(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t, gatewaytest.TenantOptions{}, whole)
+	o.mustApply(setup.Options{})
+	o.disturb()
+	d := setup.NewDesired(o.config())
+	d.SecretFile = filepath.Join(o.file, "nowhere", "secret")
+	state, err := setup.Read(t.Context(), o.client(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := setup.NewPlan(d, state, setup.Options{})
+	if _, err := setup.Apply(t.Context(), o.client(), d, setup.Options{Settle: settle}, p, func(setup.Change) {}); err != nil || len(p.Changes) != 2 {
+		t.Errorf("got %d changes and error %v, want the connector and the application", len(p.Changes), err)
+	}
+}
+
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t, gatewaytest.TenantOptions{}, whole)

@@ -65,3 +65,18 @@ mailgun: {endpoint: "https://api.mailgun.net/", domain: mg.example.com, api_key:
 		t.Error("without mailgun there is a connector")
 	}
 }
+
+// Defaults are told to those who write mail of their own, even one: their readers will get two kinds.
+func TestUsagesWithTheDefaultMail(t *testing.T) {
+	t.Parallel()
+	for deliveries, want := range map[string][]string{
+		"":                                    nil,
+		`{usage: SignIn, subject: s, template: one}`:      {"Register", "ForgotPassword", "Generic"},
+		`{usage: Generic, subject: s, template: generic}`: nil,
+	} {
+		cfg := load(t, little+"upstream: http://127.0.0.1:1\nmailgun: {domain: mg.example.com, api_key: API-KEY, from: a@mg.example.com, deliveries: ["+deliveries+"]}\n")
+		if diff := cmp.Diff(want, setup.NewDesired(cfg).Email.Defaults); diff != "" {
+			t.Errorf("deliveries [%s] (-want +got):\n%s", deliveries, diff)
+		}
+	}
+}

@@ -275,6 +275,109 @@ func TestRotationThatIsNotFollowed(t *testing.T) {
 	}
 }
 
+// A gateway that has loaded the secret has to have used it besides.
+func TestRotationWaitsUntilTheSecretIsUsed(t *testing.T) {
+	t.Parallel()
+	r := newRotating(t, "http://localhost:3000")
+	loaded := r.follower(t)
+	used := loaded.Secret
+	loaded.Secret = func(ctx context.Context) (setup.SecretInUse, error) {
+		in, err := used(ctx)
+		in.Used = false
+		return in, err
+	}
+	one := r.rotation(t, loaded)
+	one.Patience = 300 * time.Millisecond
+	_, _, err := run(t.Context(), one)
+	var behind *setup.NotFollowedError
+	if !errors.As(err, &behind) || !strings.Contains(err.Error(), "has not taken it") || !r.Tenant.Tenant.Authenticates(rotatedApp, firstSecret) {
+		t.Errorf("got error %v, want a NotFollowedError, and the old secret to be good", err)
+	}
+}
+
+// The note is written before the file is switched: broken off in between, the next run knows the old secret.
+func TestRotationWritesItsNoteFirst(t *testing.T) {
+	t.Parallel()
+	r := newRotating(t, "http://localhost:3000")
+	r.Hook(func(_ http.ResponseWriter, req *http.Request) bool {
+		if id, _, _ := req.BasicAuth(); req.URL.Path == "/oidc/token" && id == rotatedApp {
+			if err := os.Mkdir(r.file+".rotation", 0o700); err != nil {
+				t.Error(err)
+			}
+		}
+		return false
+	})
+	if _, _, err := run(t.Context(), r.rotation(t, r.follower(t))); err == nil || r.secret(t) != firstSecret {
+		t.Errorf("without a note: got error %v, want one, and the file as it was", err)
+	}
+}
+
+// Somebody writes another secret into the file while gateways are asked: that one may be the old one.
+func TestRotationOfAFileThatSomebodyChanged(t *testing.T) {
+	t.Parallel()
+	r := newRotating(t, "http://localhost:3000")
+	meddler := r.follower(t)
+	used := meddler.Secret
+	meddler.Secret = func(ctx context.Context) (setup.SecretInUse, error) {
+		in, err := used(ctx)
+		return in, errors.Join(err, os.WriteFile(r.file, []byte(firstSecret+"\n"), 0o600))
+	}
+	_, _, err := run(t.Context(), r.rotation(t, meddler))
+	if err == nil || !strings.Contains(err.Error(), "changed meanwhile") || !r.Tenant.Tenant.Authenticates(rotatedApp, firstSecret) {
+		t.Errorf("got error %v, want one that says that the file has been changed, and the old secret to be good", err)
+	}
+}
+
+// Somebody removes the new secret while gateways are asked: the old one is all there is, and stays.
+func TestRotationOfASecretThatSomebodyRemoved(t *testing.T) {
+	t.Parallel()
+	r := newRotating(t, "http://localhost:3000")
+	meddler := r.follower(t)
+	used := meddler.Secret
+	meddler.Secret = func(ctx context.Context) (setup.SecretInUse, error) {
+		client, err := setup.NewClient(r.config(t))
+		if err == nil {
+			err = client.DeleteSecret(ctx, rotatedApp, rotatedName)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return used(ctx)
+	}
+	_, _, err := run(t.Context(), r.rotation(t, meddler))
+	if err == nil || !strings.Contains(err.Error(), "nothing was removed") || !r.Tenant.Tenant.Authenticates(rotatedApp, firstSecret) {
+		t.Errorf("got error %v, want one that says that nothing was removed, and the old secret to be good", err)
+	}
+}
+
+// A rotation that goes on keeps its secret whatever the token endpoint says: some gateway may use it already.
+func TestRotationThatGoesOnKeepsItsSecret(t *testing.T) {
+	t.Parallel()
+	r := newRotating(t, "http://localhost:3000")
+	r.create(t, rotatedName)
+	text, err := json.Marshal(map[string]string{"app_id": rotatedApp, "old": "Default secret", "new": rotatedName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(r.file+".rotation", text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.Hook(func(w http.ResponseWriter, req *http.Request) bool {
+		if id, _, _ := req.BasicAuth(); req.URL.Path != "/oidc/token" || id != rotatedApp {
+			return false
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	if pending, _, err := run(t.Context(), r.rotation(t, r.follower(t))); err == nil || !pending || r.secret(t) != firstSecret {
+		t.Errorf("got pending %v and error %v, want an error, and the file as it was", pending, err)
+	}
+	r.Hook(nil)
+	if got, want := r.names(t), []string{"Default secret", rotatedName, "porteros own"}; !slices.Equal(got, want) {
+		t.Errorf("secrets at Logto: got %q, want %q", got, want)
+	}
+}
+
 // A second rotation removes what the first made, and what one left that was broken off.
 func TestRotateAgain(t *testing.T) {
 	t.Parallel()

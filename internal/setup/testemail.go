@@ -62,7 +62,7 @@ func newDeliveries(c *config.Config) (*mail.Deliveries, error) {
 
 // delivery is the one that the mail is made of: of its usage, or Generic.
 func (t TestEmail) delivery(c *config.Config) (mail.Delivery, error) {
-	if address, err := netmail.ParseAddress(t.To); err != nil || address.Name != "" || strings.ContainsAny(t.To, "<>\r\n") {
+	if address, err := netmail.ParseAddress(t.To); err != nil || address.Address != t.To {
 		return mail.Delivery{}, fmt.Errorf("%w: %q is not one address; write one like who@example.com", ErrTestEmail, t.To)
 	}
 	if !slices.Contains(mail.Usages(), t.Usage) {

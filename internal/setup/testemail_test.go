@@ -122,6 +122,7 @@ func TestTestEmailThatCannotBe(t *testing.T) {
 		"no address":            {setup.TestEmail{To: "nobody", Usage: mail.SignIn}, "https://api.mailgun.net", "", setup.ErrTestEmail, "nobody"},
 		"two addresses":         {setup.TestEmail{To: "a@example.com,b@example.com", Usage: mail.SignIn}, "https://api.mailgun.net", "", setup.ErrTestEmail, "one address"},
 		"a name with it":        {setup.TestEmail{To: "A <a@example.com>", Usage: mail.SignIn}, "https://api.mailgun.net", "", setup.ErrTestEmail, "one address"},
+		"a comment with it":     {setup.TestEmail{To: "a@example.com (A)", Usage: mail.SignIn}, "https://api.mailgun.net", "", setup.ErrTestEmail, "one address"},
 		"a header":              {setup.TestEmail{To: "a@example.com\r\nBcc: b@example.com", Usage: mail.SignIn}, "https://api.mailgun.net", "", setup.ErrTestEmail, "one address"},
 		"unknown usage":         {setup.TestEmail{To: "a@example.com", Usage: "signin"}, "https://api.mailgun.net", "", setup.ErrTestEmail, "ForgotPassword"},
 		"nothing is configured": {setup.TestEmail{To: "a@example.com", Usage: mail.SignIn}, "", "", nil, "mailgun.domain"},
