@@ -70,7 +70,7 @@ mailgun: {endpoint: "https://api.mailgun.net/", domain: mg.example.com, api_key:
 func TestUsagesWithTheDefaultMail(t *testing.T) {
 	t.Parallel()
 	for deliveries, want := range map[string][]string{
-		"":                                    nil,
+		"": nil,
 		`{usage: SignIn, subject: s, template: one}`:      {"Register", "ForgotPassword", "Generic"},
 		`{usage: Generic, subject: s, template: generic}`: nil,
 	} {
