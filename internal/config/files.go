@@ -112,7 +112,7 @@ func (d *decoder) warnAboutFile(c *Config) {
 	if _, err := os.Stat(c.File); errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	var inline string
+	var inline []string // paths of the secrets
 	var visit func(k *key, v reflect.Value, path string)
 	visit = func(k *key, v reflect.Value, path string) {
 		for _, f := range k.fields {
@@ -126,13 +126,17 @@ func (d *decoder) warnAboutFile(c *Config) {
 				}
 			case secret:
 				if value.Interface().(Secret).holdsSecret(f) && d.placeOf(below) == inFile && v.Field(k.field(f.file).index).String() == "" {
-					inline = below
+					inline = append(inline, below)
 				}
 			}
 		}
 	}
 	visit(d.root, valueOf(c), "")
-	if message := looseMode(c.File); inline != "" && message != "" {
-		d.warn(inline, "the configuration file %s", message)
+	message := looseMode(c.File)
+	if message == "" {
+		return
+	}
+	for _, path := range inline {
+		d.warn(path, "the configuration file %s", message)
 	}
 }

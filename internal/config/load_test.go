@@ -383,7 +383,7 @@ func TestWarnings(t *testing.T) {
 	loose := write(t, filepath.Join(dir, "loose"), canary, 0o644)
 	shared := write(t, filepath.Join(dir, "shared"), canary, 0o660)
 	write(t, filepath.Join(dir, "tight"), canary, 0o640)
-	open := write(t, filepath.Join(dir, "open.yaml"), with(), 0o644)
+	open := write(t, filepath.Join(dir, "open.yaml"), with("admin: {token: 0123456789abcdefghijklmnopqrstuv}"), 0o644)
 	for name, tt := range map[string]struct {
 		path, text string
 		want       []string
@@ -403,7 +403,7 @@ func TestWarnings(t *testing.T) {
 		"secret file open to all":    {"p.yaml", with("session: {secret_file: loose}", "logto: {endpoint: https://t.logto.app/, app_id: a, app_secret_file: "+loose+"}"), []string{"app_secret_file", "can be read by every user (mode 0644)", "chmod 600"}},
 		"secret file of a group":     {"p.yaml", with("logto: {endpoint: https://t.logto.app/, app_id: a, app_secret_file: " + shared + "}"), []string{"can be changed by other users (mode 0660)"}},
 		"secret file for a group":    {"p.yaml", with("logto: {endpoint: https://t.logto.app/, app_id: a, app_secret_file: tight}"), nil},
-		"file with a secret, open":   {open, "", []string{":3: logto.app_secret: the configuration file", "can be read by every user"}},
+		"file with secrets, open":    {open, "", []string{"logto.app_secret: the configuration file", "admin.token: the configuration file", "can be read by every user"}},
 		"TLS behind an http address": {"p.yaml", with("tls: {cert_file: cert.pem, key_file: key.pem}"), []string{"external_url: is http although `tls`"}},
 	} {
 		if strings.Contains(tt.text, "secret_file: loose") {
