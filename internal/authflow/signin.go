@@ -19,6 +19,7 @@ type begin struct {
 	state state
 	guest *invitation // who was invited and signs in by that; nil: nobody was
 	only  []byte      // guestOf the address that alone may sign in; nil: anybody may, or the guest
+	hint  string      // the address that Logto's page begins with; "": none
 }
 
 // SignIn handles GET /sign-in?return_to=PATH[&fresh=1]: a top-level navigation starts a sign-in, and goes straight on
@@ -30,17 +31,17 @@ func (f *Flow) SignIn(w http.ResponseWriter, r *http.Request) error {
 	if kind := Classify(r, f.origin(r)); kind != Navigation {
 		return f.refuse(r, kind, ret)
 	}
-	if !fresh {
-		found, err := f.lookup(r)
-		if err != nil {
-			return f.unavailable(r, ret, err)
-		}
-		if found.Session != nil {
-			redirect(w, ret.String(), http.StatusSeeOther)
-			return nil
-		}
+	found, err := f.lookup(r)
+	switch {
+	case fresh:
+		return f.begin(w, r, begin{ret: ret, login: true, hint: f.stepUpHint(r, ret, found.Session)})
+	case err != nil:
+		return f.unavailable(r, ret, err)
+	case found.Session != nil:
+		redirect(w, ret.String(), http.StatusSeeOther)
+		return nil
 	}
-	return f.begin(w, r, begin{ret: ret, login: fresh})
+	return f.begin(w, r, begin{ret: ret})
 }
 
 // Challenge answers a request that needs a sign-in by what it is: a page goes to Logto, a form is not lost, a frame
@@ -147,6 +148,7 @@ func (f *Flow) begin(w http.ResponseWriter, r *http.Request, b begin) error {
 		Identifiers: f.Identifiers,
 		Scopes:      f.Scopes,
 		MaxAge:      f.maxAge(host, b.ret),
+		LoginHint:   b.hint,
 		Extra:       f.ExtraParams,
 	}
 	if b.guest != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"portero/internal/page"
+	"portero/internal/session"
 )
 
 // StepUp answers a request of somebody who is signed in, but longer ago than the route takes: a page says so and leads
@@ -47,4 +48,14 @@ func (f *Flow) back(r *http.Request, ret ReturnPath) *page.Action {
 		return nil
 	}
 	return &page.Action{URL: from.String()}
+}
+
+// stepUpHint is the address of somebody whose sign-in is too old for a page: most likely the same person signs in again. It
+// is "" for all others, who may want another account.
+func (f *Flow) stepUpHint(r *http.Request, ret ReturnPath, s *session.Session) string {
+	age := f.stepUpAge(hostOf(r), ret)
+	if s == nil || age <= 0 || f.now().Sub(s.AuthTime) <= age {
+		return ""
+	}
+	return s.Identity.Email
 }

@@ -56,7 +56,14 @@ func TestStepUpInChromium(t *testing.T) {
 		}
 		v.tabTo(tt.goOn) // as the keyboard reaches it
 		v.Press("\r")
-		v.signIn(v.Tab, person) // the provider asks, though it knows the person
+		v.AwaitHeading(v.say.askAddress) // the provider asks, though it knows the person
+		if got := gatewaytest.Eval[string](v.Tab, "document.querySelector('#identifier').value"); got != person {
+			t.Errorf("%s: the provider's page begins with the address %q, want %q", tt.say.lang, got, person)
+		}
+		v.ClickText(v.say.sendCode)
+		v.AwaitHeading(v.say.askCode)
+		v.Type("#code", v.code(person))
+		v.ClickText(v.say.signIn)
 		v.AwaitURL(r.URL + "/pay/slip?y=2026")
 		v.AwaitHeading(v.say.received)
 		if got, want := v.Text("main > p > code"), "GET /pay/slip?y=2026"; got != want {

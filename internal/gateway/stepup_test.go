@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,6 +30,9 @@ func TestStepUp(t *testing.T) {
 	if r := s.b.Get(s.rig.URL + "/pay/slip?y=2026"); r.StatusCode != http.StatusOK {
 		t.Fatalf("right after the sign-in: got %s, want 200", r.Status)
 	}
+	if got := wantToLogto(t, s.rig, s.b.Get(s.rig.URL+"/_portero/sign-in?fresh=1&return_to=%2Fpay")).Get("login_hint"); got != "" {
+		t.Errorf("login_hint while the sign-in is recent: got %q, want none", got)
+	}
 	s.clock.Add(5*time.Minute + time.Second)
 	if r := s.b.Get(s.asked); r.StatusCode != http.StatusOK {
 		t.Fatalf("another route: got %s, want 200", r.Status)
@@ -54,6 +58,14 @@ func TestStepUp(t *testing.T) {
 	q := wantToLogto(t, s.rig, r)
 	if q.Get("prompt") != "login consent" || q.Get("max_age") != "300" {
 		t.Errorf("asked Logto for prompt=%q and max_age=%q, want login consent and 300", q.Get("prompt"), q.Get("max_age"))
+	}
+	if got := q.Get("login_hint"); got != "alice@example.com" {
+		t.Errorf("login_hint: got %q, want the person's address", got)
+	}
+	for _, other := range []string{"/", "/_portero/signed-in"} { // another account may be wanted
+		if got := wantToLogto(t, s.rig, s.b.Get(s.rig.URL+"/_portero/sign-in?fresh=1&return_to="+url.QueryEscape(other))).Get("login_hint"); got != "" {
+			t.Errorf("login_hint for %s: got %q, want none", other, got)
+		}
 	}
 	wantRedirect(t, s.b.Get(answered(t, s.rig, s.b, r)), s.rig.URL+"/pay/slip?y=2026")
 	if got := len(s.rig.Upstream.Requests()); got != before {
