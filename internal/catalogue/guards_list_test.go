@@ -114,7 +114,7 @@ var guards = []guard{
 	{File: "logto/verify.go", Old: "if !now.Before(v.Expires) {", New: "if v.Expires.IsZero() {", Attacks: []string{"JW-10"}},
 	{File: "logto/verify.go", Old: "if now.Add(p.config.Leeway).Before(notBefore) {", New: "if notBefore.Unix() == 1 {", Attacks: []string{"JW-10"}},
 	{File: "logto/verify.go", Old: "if now.Add(p.config.Leeway).Before(v.IssuedAt) {", New: "if v.IssuedAt.Unix() == 1 {", Attacks: []string{"JW-10"}},
-	{File: "logto/verify.go", Old: `err != nil || string(raw) == "null" || !strings.EqualFold(says, typ) {`, New: `err != nil || string(raw) == "null" || says == "never" {`, Attacks: []string{"JW-08", "BL-07"}},
+	{File: "logto/verify.go", Old: `err != nil || string(raw) == "null" || !slices.ContainsFunc(types, func(typ string) bool { return strings.EqualFold(says, typ) }) {`, New: `err != nil || string(raw) == "null" || says == "never" {`, Attacks: []string{"JW-08", "BL-07"}},
 	{File: "logto/verify.go", Old: `if _, there := o[name]; there {`, New: `if _, there := o[name]; there && name == "crit" {`, Attacks: []string{"JW-04"}},
 	{File: "logto/keys.go", Old: `if text["use"] != "" && text["use"] != "sig" {`, New: `if text["use"] == "never" {`, Attacks: []string{"JW-13"}},
 	{File: "logto/keys.go", Old: "case id == \"\" && len(fits) > 1:", New: "case false:", Attacks: []string{"JW-06"}},

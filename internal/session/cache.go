@@ -23,26 +23,31 @@ func (e *entry) of(row *Row) bool {
 // ready is a session as a lookup found it in the store, everything checked.
 type ready struct {
 	session *Session
-	read    time.Time // before the store was asked
-	epoch   uint64    // of the revocation log, then
+	read    time.Duration // of uptime, before the store was asked
+	epoch   uint64        // of the revocation log, then
 }
+
+var processStart = time.Now()
+
+// uptime is the monotonic clock in a third of the memory.
+func uptime() time.Duration { return time.Since(processStart) }
 
 // slot is what the process knows about one key over all its versions.
 type slot struct {
 	entry   atomic.Pointer[entry]
 	ready   atomic.Pointer[ready]
-	used    atomic.Bool  // since eviction last looked
 	touched atomic.Int64 // microseconds; when this process last tried to touch
 	idling  sync.Mutex   // held while the end by idling is noted
-	idled   bool         // noted; guarded by idling
 	bytes   int          // guarded by cache.mu
+	used    atomic.Bool  // since eviction last looked
+	idled   bool         // noted; guarded by idling
 }
 
 // keep notes what a lookup found, unless another one has found something newer.
 func (s *slot) keep(r *ready) {
 	for {
 		have := s.ready.Load()
-		if have != nil && (have.session.Version > r.session.Version || have.session.Version == r.session.Version && have.read.After(r.read)) {
+		if have != nil && (have.session.Version > r.session.Version || have.session.Version == r.session.Version && have.read > r.read) {
 			return
 		}
 		if s.ready.CompareAndSwap(have, r) {

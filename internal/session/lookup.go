@@ -58,7 +58,7 @@ func (m *Manager) ready(key string) *Session {
 		return nil
 	}
 	r := slot.ready.Load()
-	if r == nil || r.epoch != m.revocations.epoch.Load() || time.Since(r.read) >= m.touchEvery {
+	if r == nil || r.epoch != m.revocations.epoch.Load() || uptime()-r.read >= m.touchEvery {
 		return nil
 	}
 	now, s := m.now(), r.session
@@ -70,7 +70,7 @@ func (m *Manager) ready(key string) *Session {
 
 // find asks the store, and counts as a use. With whole, the tokens are returned too.
 func (m *Manager) find(ctx context.Context, key, host string, whole bool) (Lookup, error) {
-	began, epoch := time.Now(), m.revocations.epoch.Load()
+	began, epoch := uptime(), m.revocations.epoch.Load()
 	found, answer, err := m.stand(ctx, key, whole)
 	if err != nil || found.slot == nil {
 		return answer, err

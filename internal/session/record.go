@@ -108,11 +108,19 @@ func (m *Manager) session(rec *record, key string, version uint64) (*Session, er
 		return nil, errors.New("subject of the claims is not the session's")
 	}
 	s.Identity, s.Subject, s.Renewable = id, id.Subject, rec.RefreshToken != ""
-	s.Names = []string{bySession(Ended, key).By, m.bySubject(Ended, s.Subject).By}
-	if s.SID != "" {
-		s.Names = append(s.Names, m.bySID(Ended, s.SID).By)
-	}
+	s.Names = m.namesOf(key, s.Subject, s.SID)
 	return s, nil
+}
+
+// namesOf are what a revocation can name a session by, in one piece of memory.
+func (m *Manager) namesOf(key, subject, sid string) []string {
+	session, person := bySession(Ended, key).By, m.bySubject(Ended, subject).By
+	if sid == "" {
+		all := session + person
+		return []string{all[:len(session)], all[len(session):]}
+	}
+	all, end := session+person+m.bySID(Ended, sid).By, len(session)+len(person)
+	return []string{all[:len(session)], all[len(session):end], all[end:]}
 }
 
 // compactOf is s without what a request does not need, in as little memory as it goes.
