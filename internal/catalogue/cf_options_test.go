@@ -23,21 +23,25 @@ var free = map[string]string{
 	"routes[].name": "a name", "routes[].title": "a name", "routes[].upstreams[].url": "what is behind it", "routes[].strip_prefix": "what the application sees", "routes[].preserve_host": "what the application sees",
 	"routes[].timeouts.connect": "patience with the application (UP)", "routes[].timeouts.response_header": "patience with the application (UP)", "routes[].timeouts.idle": "patience with the application (UP)",
 	"routes[].identity.headers[].name": "what applications learn", "routes[].identity.headers[].claim": "what applications learn", "routes[].identity.headers[].encoding": "what applications learn", "routes[].identity.headers[].join": "what applications learn",
+	"identity.headers[].max_bytes": "as of routes[]", "identity.headers[].overflow": "as of routes[]", "identity.preset": "what applications learn (CL)", "routes[].identity.preset": "what applications learn (CL)",
+	"identity.assertion.enabled": "what applications learn", "identity.assertion.header": "what applications learn", "identity.assertion.lifetime": "what applications learn", "identity.assertion.bind": "what applications learn",
+	"routes[].identity.assertion.enabled": "what applications learn", "routes[].identity.assertion.header": "what applications learn", "routes[].identity.assertion.lifetime": "what applications learn",
+	"routes[].identity.assertion.bind": "what applications learn", "routes[].identity.assertion.audience": "what applications learn", "routes[].cors.max_age": "what browsers keep",
 	"insecure": "it permits (CF-10)", "reload.watch": "when files are read", "shutdown.delay": "how it ends (OP-08)", "shutdown.timeout": "how it ends (OP-08)", "log.level": "what is written", "log.format": "what is written",
 	"log.access": "what is written", "log.audit_file": "what is written", "tls.cert_file": "who it is (CF-03, CF-04)", "tls.key_file": "who it is (CF-03, CF-04)", "admin.metrics_listen": "one more listener (OP-03)",
 }
 
 // later are options of a version to come: they are refused, so that nobody believes they restrict something. // :: path → value
 var later = map[string]string{
-	"allow[].expression": `"false"`, "identity.preset": "remote-user", "identity.assertion.enabled": "true", "identity.assertion.header": "X-Mine", "identity.assertion.lifetime": "5s", "telemetry.otlp_endpoint": "http://127.0.0.1:4317",
-	"routes[].allow[].expression": `"false"`, "routes[].identity.preset": "remote-user", "routes[].identity.assertion.enabled": "true", "routes[].identity.assertion.header": "X-Mine", "routes[].identity.assertion.lifetime": "5s",
-	"routes[].report_only": "true", "routes[].step_up.max_age": "5m", "routes[].access_token.resource": "https://api.test", "routes[].access_token.organization": "x", "routes[].bearer.audience": "https://api.test",
+	"telemetry.otlp_endpoint": "http://127.0.0.1:4317", "routes[].access_token.resource": "https://api.test", "routes[].access_token.organization": "x",
 }
 
 // triedElsewhere are options that restrict something, and the cases that try it.
 var triedElsewhere = map[string]string{
 	"admin.token": "OP-03", "admin.token_file": "CF-04, OP-03", "admin.hosts": "OP-03", "trusted_proxies": "TP", "logto.ca_file": "CF-03", "session.secret": "CF-02", "session.secret_file": "CF-02", "session.redis.key_prefix": "CF-08",
 	"session.lifetime": "SE", "session.idle_timeout": "SE", "session.after_idle": "SE", "session.refresh_grace": "RT", "session.redis.tls.ca_file": "CF-04", "endpoints.prefix": "OP-01",
+	"routes[].step_up.max_age": "gateway.TestStepUp", "routes[].forward_auth_only": "gateway.TestForwardAuthAnswers", "routes[].bearer.audience": "gateway.TestBearerWrongTokens",
+	"routes[].cors.origins": "gateway.TestCORSRefuses", "routes[].cors.methods": "gateway.TestCORSPreflight", "routes[].cors.headers": "gateway.TestCORSPreflight", "routes[].cors.credentials": "gateway.TestCORSOnAnswers",
 }
 
 // restricting are the options that are tried here, each by what it lets Alice do and what not.
@@ -46,22 +50,28 @@ var restricting = map[string]struct {
 	status       int    // what she gets then; 0: 403
 	method, path string // "": GET /it
 }{
-	"allow[].emails":          {yes: "allow: [{emails: [ALICE@example.com]}]", no: "allow: [{emails: [bob@example.com, alice@example.org, xalice@example.com]}]"},
-	"allow[].email_domains":   {yes: "allow: [{email_domains: [Example.com]}]", no: "allow: [{email_domains: [example.org, ample.com, com, evil-example.com, example.com.evil.test]}]"},
-	"allow[].roles":           {yes: "allow: [{roles: [admin]}]", no: "allow: [{roles: [Admin, adm, root, \"admin,editor\", owner]}]"},
-	"allow[].organizations":   {yes: "allow: [{organizations: [org1]}]", no: "allow: [{organizations: [org2, ORG1, org]}]"},
-	"allow[].claims[].name":   {yes: "allow: [{claims: [{name: custom_data.tenant, values: [acme]}]}]", no: "allow: [{claims: [{name: custom_data.other, values: [acme]}]}]"},
-	"allow[].claims[].values": {yes: "allow: [{claims: [{name: custom_data.tenant, values: [x, acme]}]}]", no: "allow: [{claims: [{name: custom_data.tenant, values: [Acme, acme2, acm]}]}]"},
-	"allow[].networks":        {yes: "allow: [{networks: [127.0.0.0/8]}]", no: "allow: [{networks: [10.0.0.0/8, \"::1/128\", 127.0.0.2/32]}]"},
-	"email_domains":           {yes: "allow: [{email_domains: [\"*\"]}]", no: "allow: [{email_domains: [\"*\"], roles: [nobody]}]"}, // its own form is tried below
-	"routes[].access":         {yes: "access: signed-in", no: "access: deny"},
-	"routes[].methods":        {yes: "methods: [POST]", no: "methods: [PUT]", method: "POST"},
-	"routes[].match":          {yes: "match: prefix", no: "match: exact", path: "/it/below"},
-	"routes[].path":           {yes: "match: prefix", no: "match: prefix", path: "/IT"},
-	"routes[].hosts":          {yes: "hosts: [gw.test]", no: "hosts: [other.test]"},
-	"routes[].paths":          {yes: "paths: by-route", no: "paths: strict", path: "/it/a%2fb", status: http.StatusBadRequest},
-	"routes[].authorization":  {yes: "authorization: pass", no: "authorization: drop", status: http.StatusOK},
-	"routes[].cache":          {yes: "cache: upstream", no: "cache: protect", status: http.StatusOK},
+	"allow[].emails":                        {yes: "allow: [{emails: [ALICE@example.com]}]", no: "allow: [{emails: [bob@example.com, alice@example.org, xalice@example.com]}]"},
+	"allow[].email_domains":                 {yes: "allow: [{email_domains: [Example.com]}]", no: "allow: [{email_domains: [example.org, ample.com, com, evil-example.com, example.com.evil.test]}]"},
+	"allow[].roles":                         {yes: "allow: [{roles: [admin]}]", no: "allow: [{roles: [Admin, adm, root, \"admin,editor\", owner]}]"},
+	"allow[].organizations":                 {yes: "allow: [{organizations: [org1]}]", no: "allow: [{organizations: [org2, ORG1, org]}]"},
+	"allow[].claims[].name":                 {yes: "allow: [{claims: [{name: custom_data.tenant, values: [acme]}]}]", no: "allow: [{claims: [{name: custom_data.other, values: [acme]}]}]"},
+	"allow[].claims[].values":               {yes: "allow: [{claims: [{name: custom_data.tenant, values: [x, acme]}]}]", no: "allow: [{claims: [{name: custom_data.tenant, values: [Acme, acme2, acm]}]}]"},
+	"allow[].networks":                      {yes: "allow: [{networks: [127.0.0.0/8]}]", no: "allow: [{networks: [10.0.0.0/8, \"::1/128\", 127.0.0.2/32]}]"},
+	"allow[].organization_roles":            {yes: "allow: [{organization_roles: [\"org1:editor\"]}]", no: "allow: [{organization_roles: [\"org1:Editor\", \"org2:editor\", \"org1:edit\", \"org:1editor\"]}]"},
+	"allow[].methods":                       {yes: "allow: [{roles: [admin], methods: [PUT, GET]}]", no: "allow: [{roles: [admin], methods: [PUT, POST, DELETE]}]"},
+	"allow[].expression":                    {yes: "allow: [{expression: 'claims.custom_data.tenant == \"acme\"'}]", no: "allow: [{expression: 'claims.custom_data.other == \"acme\" || true && claims.nothing'}]"},
+	"routes[].report_only":                  {yes: "allow: [{roles: [nobody]}], report_only: true", no: "allow: [{roles: [nobody]}], report_only: false"},
+	"routes[].identity.headers[].max_bytes": {yes: "identity: {headers: [{name: X-It, claim: email, max_bytes: 17, overflow: deny}]}", no: "identity: {headers: [{name: X-It, claim: email, max_bytes: 16, overflow: deny}]}"},
+	"routes[].identity.headers[].overflow":  {yes: "identity: {headers: [{name: X-It, claim: email, max_bytes: 16, overflow: drop}]}", no: "identity: {headers: [{name: X-It, claim: email, max_bytes: 16, overflow: deny}]}"},
+	"email_domains":                         {yes: "allow: [{email_domains: [\"*\"]}]", no: "allow: [{email_domains: [\"*\"], roles: [nobody]}]"}, // its own form is tried below
+	"routes[].access":                       {yes: "access: signed-in", no: "access: deny"},
+	"routes[].methods":                      {yes: "methods: [POST]", no: "methods: [PUT]", method: "POST"},
+	"routes[].match":                        {yes: "match: prefix", no: "match: exact", path: "/it/below"},
+	"routes[].path":                         {yes: "match: prefix", no: "match: prefix", path: "/IT"},
+	"routes[].hosts":                        {yes: "hosts: [gw.test]", no: "hosts: [other.test]"},
+	"routes[].paths":                        {yes: "paths: by-route", no: "paths: strict", path: "/it/a%2fb", status: http.StatusBadRequest},
+	"routes[].authorization":                {yes: "authorization: pass", no: "authorization: drop", status: http.StatusOK},
+	"routes[].cache":                        {yes: "cache: upstream", no: "cache: protect", status: http.StatusOK},
 }
 
 func restrictions(t *testing.T, _ *doors) {
@@ -114,7 +124,7 @@ func restrictions(t *testing.T, _ *doors) {
 	}
 	root := "  - {name: root, path: /, access: deny}\n  - {name: second, hosts: [other.test], path: /, access: deny}\n"
 	person := maps.Clone(alice)
-	person["organizations"] = []string{"org1"}
+	person["organizations"], person["organization_roles"] = []string{"org1"}, []string{"org1:editor"}
 	gateways := map[bool]*front{}
 	for allowed, routes := range map[bool]string{true: yes + root, false: no + root} {
 		f := unsigned(t, gatewaytest.Options{Routes: strings.Replace(routes, "\n", "\n  - {name: begin, path: /begin, upstreams: [{url: UPSTREAM}]}\n", 1), Extra: headers})
