@@ -82,7 +82,8 @@ func restrictions(t *testing.T, _ *doors) {
 		_, isElsewhere := triedElsewhere[path]
 		_, isTried := restricting[path]
 		if !isFree && !isLater && !isElsewhere && !isTried && !strings.HasPrefix(path, "mailgun.") && !strings.HasPrefix(path, "pages.") && !strings.HasPrefix(path, "routes[].support.") {
-			t.Errorf("%s is an option that this case does not know: does it restrict something?", o.path)
+			t.Errorf("%s: is an option that no table here has: if it keeps somebody out, write into `restricting` a value with which Alice comes in and one with which she does not, "+
+				"or into `triedElsewhere` the case that tries it; if it keeps nobody out, write into `free` why; if it is refused as of a version to come, write a value for it into `later`", path)
 		}
 	}
 

@@ -348,7 +348,7 @@ func environment(t *testing.T, _ *doors) {
 		"PORTERO_ROUTES=[]": "list of sections", "PORTERO_ALLOW=x": "list of sections", "PORTERO_LISTEN= ": "PORTERO_LISTEN", "PORTERO_LISTEN=127.0.0.1:1 ": "PORTERO_LISTEN", "PORTERO_EXTERNAL_URL= https://gw.test": "PORTERO_EXTERNAL_URL",
 		"PORTERO_SESSION_LIFETIME=": "PORTERO_SESSION_LIFETIME", "PORTERO_SESSION_LIFETIME=30": "PORTERO_SESSION_LIFETIME", "PORTERO_RELOAD_WATCH=yes please": "PORTERO_RELOAD_WATCH", "PORTERO_LOGTO_ENDPOINT=": "PORTERO_LOGTO_ENDPOINT",
 		"PORTERO_LOGTO_APP_SECRET=": "PORTERO_LOGTO_APP_SECRET", "PORTERO_TRUSTED_PROXIES=0.0.0.0/0": "trust-everybody", "PORTERO_INSECURE=everything": "PORTERO_INSECURE",
-		"PORTERO_EMAIL_DOMAINS=": "", "PORTERO_UPSTREAM=": "routes", "PORTERO_SESSION_STORE=Memory": "PORTERO_SESSION_STORE", "PORTERO_LOG_LEVEL=DEBUG ": "PORTERO_LOG_LEVEL", "PORTERO_IDENTITY_PRESET=remote-user": "PORTERO_IDENTITY_PRESET",
+		"PORTERO_EMAIL_DOMAINS=": "", "PORTERO_UPSTREAM=": "routes", "PORTERO_SESSION_STORE=Memory": "PORTERO_SESSION_STORE", "PORTERO_LOG_LEVEL=DEBUG ": "PORTERO_LOG_LEVEL", "PORTERO_IDENTITY_PRESET=Remote-User": "PORTERO_IDENTITY_PRESET", "PORTERO_IDENTITY_PRESET=remote_user": "PORTERO_IDENTITY_PRESET", "PORTERO_IDENTITY_ASSERTION_ENABLED=1": "PORTERO_IDENTITY_ASSERTION_ENABLED",
 		"PORTERO_SESSION_SECRET=  ": "PORTERO_SESSION_SECRET", "PORTERO_SESSION_SECRET_FILE=/nowhere": "PORTERO_SESSION_SECRET_FILE", "PORTERO_ADMIN_LISTEN=0.0.0.0:3010": "PORTERO_ADMIN_LISTEN", "PORTERO_CONFIG_FILE=x": "PORTERO_CONFIG_FILE",
 	} {
 		got := run(t, p, "check", sound, variable)
@@ -367,6 +367,9 @@ func environment(t *testing.T, _ *doors) {
 	// And an empty one empties its key.
 	if got := run(t, p, "check", sound, "PORTERO_PAGES_NAME=", "PORTERO_TRUSTED_PROXIES=", "PORTERO_LOG_FORMAT="); got.code != 0 {
 		t.Errorf("empty variables of keys that may be empty: got %+v", got)
+	}
+	if got := run(t, p, "check", sound, "PORTERO_IDENTITY_PRESET=remote-user"); got.code != 0 || !strings.Contains(got.out, "Remote-User") {
+		t.Errorf("a preset: got %+v, want its headers", got)
 	}
 	if got := run(t, p, "check", sound, "PORTERO_EMAIL_DOMAINS=a.example,b.example"); got.code != 0 || !strings.Contains(got.out, "[a.example, b.example]") {
 		t.Errorf("a list: got %+v", got)
