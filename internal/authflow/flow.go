@@ -37,6 +37,7 @@ type Flow struct {
 	Secure      bool          // cookies are for https alone
 	Port        string        // of the external URL, "" for the scheme's default
 	Scopes      []string      // final scopes of the authorization request
+	Resources   []string      // API resources whose access tokens AccessToken is asked for
 	MaxAge      time.Duration // max_age of the authorization request; 0: 14 days
 	Userinfo    bool          // something needs claims that only userinfo has
 	Grace       time.Duration // how long a session outlives an unreachable Logto, from the first refresh that failed

@@ -88,9 +88,10 @@ func (f *Flow) await(ctx context.Context, s *session.Session) (*session.Session,
 	}
 }
 
-// due reports whether s is in the last fifth of its access token's life, or past it.
+// due reports whether s is in the last fifth of its access token's life, or past it; or whether an answer was lost, which may
+// have had a new refresh token.
 func (f *Flow) due(s *session.Session) bool {
-	return !f.now().Before(s.AccessExpires.Add(-s.AccessLife / 5))
+	return !s.UnreachableSince.IsZero() || !f.now().Before(s.AccessExpires.Add(-s.AccessLife/5))
 }
 
 // waits reports whether a request has to wait for a refresh of s.
@@ -130,7 +131,7 @@ func (f *Flow) meanwhile(s *session.Session, now time.Time) (*session.Session, e
 //
 // What holds of the session then is returned, with errPostponed or errElsewhere too.
 func (f *Flow) refresh(ctx context.Context, s *session.Session) (*session.Session, error) {
-	lease, s, err := f.turn(ctx, s)
+	lease, s, err := f.turn(ctx, s, f.due, func(s *session.Session) bool { return waits(s, f.now()) })
 	if lease == nil {
 		return s, err
 	}
@@ -145,9 +146,9 @@ func (f *Flow) refresh(ctx context.Context, s *session.Session) (*session.Sessio
 	return f.settle(ctx, x, err)
 }
 
-// turn takes the lease of a session that is due. Without it the session is returned as it stands: not due any more,
+// turn takes the lease of a session that is due, by what is asked for. Without it the session is returned as it stands: not due any more,
 // put off, or refreshed elsewhere, which is waited for if requests do.
-func (f *Flow) turn(ctx context.Context, s *session.Session) (*session.Lease, *session.Session, error) {
+func (f *Flow) turn(ctx context.Context, s *session.Session, due, waits func(*session.Session) bool) (*session.Lease, *session.Session, error) {
 	giveUp := time.Now().Add(refreshWait)
 	for wait := leasePause; ; wait = min(2*wait, leasePauseMost) {
 		lease, ours, err := f.Sessions.Lease(ctx, s, leaseTimeouts*f.Refresh.timeout)
@@ -158,12 +159,12 @@ func (f *Flow) turn(ctx context.Context, s *session.Session) (*session.Lease, *s
 		latest, err := f.reread(ctx, s)
 		switch {
 		case err != nil:
-		case !f.due(latest):
+		case !due(latest):
 		case postponed(latest, f.now()):
 			err = errPostponed
 		case ours:
 			return lease, latest, nil
-		case !waits(latest, f.now()) || !time.Now().Before(giveUp) || !pause(ctx, wait):
+		case !waits(latest) || !time.Now().Before(giveUp) || !pause(ctx, wait):
 			f.Refresh.taken(s.Key)
 			err = errElsewhere
 		default:

@@ -25,7 +25,8 @@ type refreshed struct {
 	lease    *session.Lease
 	sent     time.Time
 	tokens   logto.Tokens
-	userinfo json.RawMessage // nil: not fetched
+	userinfo json.RawMessage   // nil: not fetched
+	audience *session.Audience // of the access token; nil: it is the session's own
 }
 
 // renew is the change of a record by an answer that came at now.
@@ -49,7 +50,6 @@ func (x *refreshed) renew(now time.Time) func(*session.Session) {
 // putOff is the change of a record by a refresh that brought nothing at now: when the next one may be, since when
 // Logto does not answer, and a refresh token that came all the same. after is how long Logto asked to wait.
 func (x *refreshed) putOff(now time.Time, unreachable bool, after time.Duration) func(*session.Session) {
-	longer := func(wait time.Duration) time.Duration { return wait + rand.N(wait/4+1) }
 	return func(n *session.Session) {
 		wait := longer(refreshRetry)
 		switch first := n.UnreachableSince.IsZero() && !denied(n); {
@@ -73,9 +73,20 @@ func (x *refreshed) putOff(now time.Time, unreachable bool, after time.Duration)
 	}
 }
 
+// longer is a wait by up to a quarter longer, so that what was put off together does not come back together.
+func longer(wait time.Duration) time.Duration { return wait + rand.N(wait/4+1) }
+
 // brought reports whether the answer is worth storing later when it cannot be now: Logto counts the token that was
 // used as spent.
 func (x *refreshed) brought() bool { return x.tokens.AccessToken != "" }
+
+// isIn reports whether the record has the access token that came.
+func (x *refreshed) isIn(s *session.Session) bool {
+	if x.audience != nil {
+		return s.Token(*x.audience).Value == x.tokens.AccessToken
+	}
+	return s.AccessToken == x.tokens.AccessToken
+}
 
 // store changes the record and gives the lease back. Where the store cannot be asked although Logto has answered, that
 // goes on beside for as long as the lease lasts; those who wait are told at once.
@@ -107,7 +118,7 @@ func (f *Flow) store(ctx context.Context, x *refreshed, outcome string, change f
 func (f *Flow) write(ctx context.Context, x *refreshed, s *session.Session, outcome string, change func(*session.Session)) (*session.Session, error) {
 	for {
 		switch {
-		case x.brought() && s.AccessToken == x.tokens.AccessToken: // an earlier try whose answer was lost
+		case x.brought() && x.isIn(s): // an earlier try whose answer was lost
 			f.Metrics.Refresh(outcome)
 			return s, nil
 		case x.lease.Left() <= 0 || !sameTokens(s, x.session):

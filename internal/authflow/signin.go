@@ -147,6 +147,7 @@ func (f *Flow) begin(w http.ResponseWriter, r *http.Request, b begin) error {
 		FirstScreen: f.FirstScreen,
 		Identifiers: f.Identifiers,
 		Scopes:      f.Scopes,
+		Resources:   f.Resources,
 		MaxAge:      f.maxAge(host, b.ret),
 		LoginHint:   b.hint,
 		Extra:       f.ExtraParams,

@@ -33,14 +33,14 @@ var free = map[string]string{
 
 // later are options of a version to come: they are refused, so that nobody believes they restrict something. // :: path → value
 var later = map[string]string{
-	"telemetry.otlp_endpoint": "http://127.0.0.1:4317", "routes[].access_token.resource": "https://api.test", "routes[].access_token.organization": "x",
+	"telemetry.otlp_endpoint": "http://127.0.0.1:4317",
 }
 
 // triedElsewhere are options that restrict something, and the cases that try it.
 var triedElsewhere = map[string]string{
 	"admin.token": "OP-03", "admin.token_file": "CF-04, OP-03", "admin.hosts": "OP-03", "trusted_proxies": "TP", "logto.ca_file": "CF-03", "session.secret": "CF-02", "session.secret_file": "CF-02", "session.redis.key_prefix": "CF-08",
 	"session.lifetime": "SE", "session.idle_timeout": "SE", "session.after_idle": "SE", "session.refresh_grace": "RT", "session.redis.tls.ca_file": "CF-04", "endpoints.prefix": "OP-01",
-	"routes[].step_up.max_age": "gateway.TestStepUp", "routes[].forward_auth_only": "gateway.TestForwardAuthAnswers", "routes[].bearer.audience": "gateway.TestBearerWrongTokens",
+	"routes[].step_up.max_age": "gateway.TestStepUp", "routes[].forward_auth_only": "gateway.TestForwardAuthAnswers", "routes[].bearer.audience": "gateway.TestBearerWrongTokens", "routes[].access_token.resource": "gateway.TestAccessTokenRefused", "routes[].access_token.organization": "gateway.TestAccessTokenRefused",
 	"routes[].cors.origins": "gateway.TestCORSRefuses", "routes[].cors.methods": "gateway.TestCORSPreflight", "routes[].cors.headers": "gateway.TestCORSPreflight", "routes[].cors.credentials": "gateway.TestCORSOnAnswers",
 }
 

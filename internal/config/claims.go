@@ -80,6 +80,9 @@ func (d *decoder) deriveScopes(c *Config) {
 		if r.Access != AccessSignedIn && r.Access != AccessOptional {
 			continue
 		}
+		if r.AccessToken.Organization != "" {
+			use("organizations") // without the scope Logto gives no such token
+		}
 		for _, h := range r.Identity.Headers {
 			for _, claim := range h.Claim {
 				use(claim)

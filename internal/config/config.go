@@ -92,6 +92,9 @@ func (c *Config) BackchannelURI() string {
 // that are configured, and those that a rule or a header needs.
 func (l Logto) FinalScopes() []string { return slices.Clone(l.finalScopes) }
 
+// FinalResources are the API resources that a sign-in is granted: those that are configured, and those of routes.
+func (l Logto) FinalResources() []string { return slices.Clone(l.finalResources) }
+
 // NeedsUserinfo says whether a rule or a header needs a claim that only userinfo has.
 func (l Logto) NeedsUserinfo() bool { return l.needsUserinfo }
 

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -155,8 +156,7 @@ func TestEveryMistakeIsNamedWithItsPlaceAndRemedy(t *testing.T) {
 		"assertion bound to the body": {first("identity: {assertion: {bind: [body]}}"), `portero.yaml:1: identity.assertion.bind[0]: "body" is unknown; write one of method, path`, nil},
 		"audience for all":            {first("identity: {assertion: {audience: wiki}}"), "portero.yaml:1: identity.assertion.audience: is not a key", nil},
 		// not yet there
-		"telemetry":    {first("telemetry: {otlp_endpoint: http://localhost:4318}"), "portero.yaml:1: telemetry.otlp_endpoint: is not available in this version; remove it", nil},
-		"access token": {routes("  - {upstreams: [{url: http://127.0.0.1:1}], access_token: {resource: https://a}}"), "portero.yaml:4: routes[0].access_token.resource: is not available", nil},
+		"telemetry": {first("telemetry: {otlp_endpoint: http://localhost:4318}"), "portero.yaml:1: telemetry.otlp_endpoint: is not available in this version; remove it", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -209,6 +209,11 @@ func TestMistakesInRoutesAndRules(t *testing.T) {
 		"bearer with a fragment":       {routes("  - {" + up + ", bearer: {audience: \"https://a.example/#\"}}"), "portero.yaml:4: routes[0].bearer.audience: ", []string{"is no absolute URI"}},
 		"bearer of our own tokens":     {routes("  - {" + up + ", bearer: {audience: abc}}"), "portero.yaml:4: routes[0].bearer.audience: is logto.app_id", nil},
 		"bearer and step up":           {routes("  - {" + up + ", step_up: {max_age: 5m}, bearer: {audience: https://a.example}}"), "portero.yaml:4: routes[0].bearer.audience: excludes step_up", nil},
+		"access token for everybody":   {routes("  - {" + up + ", path: /a, access: optional, access_token: {resource: https://a.example}}"), "portero.yaml:4: routes[0].access_token: is only for access: signed-in", nil},
+		"access token of no API":       {routes("  - {" + up + ", access_token: {resource: api}}"), `portero.yaml:4: routes[0].access_token.resource: "api" is no absolute URI`, nil},
+		"access token and bearer":      {routes("  - {" + up + ", access_token: {organization: o}, bearer: {audience: https://a.example}}"), "portero.yaml:4: routes[0].access_token: excludes bearer", nil},
+		"organization by name":         {routes("  - {" + up + ", access_token: {organization: My club}}"), `portero.yaml:4: routes[0].access_token.organization: "My club" is no identifier`, nil},
+		"nine kinds of access token":   {routes(nineTokens(up)), "portero.yaml:12: routes[8].access_token: is the ninth kind", nil},
 		"step up before":               {routes("  - {" + up + ", step_up: {max_age: -5m}}"), `portero.yaml:4: routes[0].step_up.max_age: "-5m" is negative`, nil},
 		"cors of a public route":       {routes("  - {" + up + ", path: /a, access: public, cors: {origins: [\"https://a.example.com\"]}}"), "portero.yaml:4: routes[0].cors: is for access: signed-in and optional", nil},
 		"cors for every cookie":        {routes("  - {" + up + ", cors: {origins: [\"*\"], credentials: true}}"), `portero.yaml:4: routes[0].cors.origins[0]: "*" is every page`, nil},
@@ -309,4 +314,13 @@ func TestAllProblemsAtOnceInTheOrderOfTheFile(t *testing.T) {
 			t.Errorf("%q does not say what to write", p)
 		}
 	}
+}
+
+// nineTokens are routes with an access token each.
+func nineTokens(up string) string {
+	var lines []string
+	for i := range 9 {
+		lines = append(lines, fmt.Sprintf("  - {%s, path: /r%d, access_token: {resource: \"https://a.example/%d\"}}", up, i, i))
+	}
+	return strings.Join(lines, "\n")
 }

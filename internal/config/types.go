@@ -73,8 +73,9 @@ type Logto struct {
 	SignIn           SignIn     `key:"sign_in"`
 	Management       Management `key:"management"`
 
-	finalScopes   []string
-	needsUserinfo bool
+	finalScopes    []string
+	finalResources []string
+	needsUserinfo  bool
 }
 
 // SignIn is how Logto's sign-in begins.

@@ -155,6 +155,7 @@ func (d *decoder) checkRoutes(c *Config) {
 		d.checkForwardAuth(c, path, r)
 		d.checkAccess(c, path, r)
 		d.checkBearer(c, path, r)
+		d.checkAccessToken(path, r)
 		d.checkSupport(path+".support", r.Support)
 		d.checkCORS(path+".cors", r)
 		d.checkRouteIdentity(path+".identity", c, &r.Identity)
@@ -163,6 +164,7 @@ func (d *decoder) checkRoutes(c *Config) {
 			d.checkEqual(path, r, &c.Routes[j], j)
 		}
 	}
+	d.collectResources(c)
 	c.Upstream = nil
 }
 
@@ -353,6 +355,48 @@ func (d *decoder) checkBearer(c *Config, path string, r *Route) {
 		d.problem(at, "excludes step_up: an access token does not say when its person signed in; remove one of them, or give programs a route of their own")
 	default:
 		d.checkResource(at, audience)
+	}
+}
+
+// checkAccessToken checks which access token of the person an application gets.
+func (d *decoder) checkAccessToken(path string, r *Route) {
+	at := path + ".access_token"
+	t := r.AccessToken
+	switch {
+	case t == AccessToken{}:
+		return
+	case r.Access != AccessSignedIn && d.ok(path+".access"):
+		d.problem(at, "is only for access: signed-in; remove it, or write access: signed-in")
+	case r.Bearer.Audience != "":
+		d.problem(at, "excludes bearer: who brings a token has no session that Logto would give another one for; remove one of them, or give programs a route of their own")
+	}
+	if t.Resource != "" {
+		d.checkResource(at+".resource", t.Resource)
+	}
+	if strings.ContainsFunc(t.Organization, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		d.problem(at+".organization", "%s is no identifier; write the one that Logto's console shows", quote(t.Organization))
+	}
+}
+
+// mostAccessTokens is how many access tokens a session keeps (session.MaxTokens).
+const mostAccessTokens = 8
+
+// collectResources finds the API resources that sign-ins are granted.
+func (d *decoder) collectResources(c *Config) {
+	l := &c.Logto
+	l.finalResources = slices.Clone(l.Resources)
+	var asked []AccessToken
+	for i, r := range c.Routes {
+		t := r.AccessToken
+		if t.Resource != "" && !slices.Contains(l.finalResources, t.Resource) {
+			l.finalResources = append(l.finalResources, t.Resource)
+		}
+		if t == (AccessToken{}) || slices.Contains(asked, t) {
+			continue
+		}
+		if asked = append(asked, t); len(asked) == mostAccessTokens+1 {
+			d.problem(fmt.Sprintf("routes[%d].access_token", i), "is the ninth kind of access token; a session keeps eight, write fewer")
+		}
 	}
 }
 

@@ -104,7 +104,7 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 		Provider: provider, Sessions: gen.sessions, Keys: keys, Pages: gen.pages, Refresh: g.refresher, Revoker: g.revoker,
 		Audit: g.audit, Metrics: g.metrics, Log: g.log,
 		ClientID: cfg.Logto.AppID, Endpoints: gen.endpoints, Cookie: cfg.CookieName(), Secure: cfg.SecureCookies(),
-		Port: cfg.ExternalURL.Port(), Scopes: cfg.Logto.FinalScopes(), Userinfo: cfg.Logto.NeedsUserinfo(),
+		Port: cfg.ExternalURL.Port(), Scopes: cfg.Logto.FinalScopes(), Resources: cfg.Logto.FinalResources(), Userinfo: cfg.Logto.NeedsUserinfo(),
 		FirstScreen: cfg.Logto.SignIn.FirstScreen, Identifiers: cfg.Logto.SignIn.Identifiers, ExtraParams: params(cfg.Logto.SignIn.ExtraParams),
 		Management: gen.buildManagement(before), Grace: cfg.Session.RefreshGrace,
 		Title: func(host, path string) string { return gen.appOf(gen.routeOf(host, path)) },
@@ -312,7 +312,7 @@ func (gen *generation) buildProxies(g *Gateway) error {
 		gen.proxies[i], err = upstream.New(upstream.Config{
 			Route: byIndex[i], URLs: urls, PreserveHost: r.PreserveHost,
 			Connect: r.Timeouts.Connect, ResponseHeader: r.Timeouts.ResponseHeader, Idle: r.Timeouts.Idle,
-			DropAuthorization: r.Authorization == config.AuthorizationDrop || r.Bearer.Audience != "",
+			DropAuthorization: r.Authorization == config.AuthorizationDrop || r.Bearer.Audience != "" || r.AccessToken != (config.AccessToken{}),
 			DropSharing:       len(r.CORS.Origins) > 0,
 			ProtectCache:      r.Cache == config.CacheProtect && r.Access != config.AccessPublic,
 			OwnCookie:         ownCookie, Headers: gen.headers[i], Signed: gen.assertion(r.Identity), Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL, OriginOf: cfg.Origin,

@@ -85,9 +85,13 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 	decision := g.decide(r, rt, target, from, found, trouble)
 	switch decision.Outcome {
 	case guard.Allow:
-		err := g.proxies[rt.Index].Serve(w, r, upstream.Call{
+		token, err := g.accessToken(r, rt, found.Session)
+		if err != nil {
+			return g.withoutToken(w, r, rt, target, found.Session, err)
+		}
+		err = g.proxies[rt.Index].Serve(w, r, upstream.Call{
 			Target: target, From: from, Identity: decision.Identity, Session: found.Session, Idles: g.idles(found.Session), Since: since,
-			Left: g.left(decision),
+			Left: g.left(decision), AccessToken: token,
 		})
 		if errors.Is(err, upstream.ErrSessionEnded) && decision.Bearer == nil {
 			return g.overtaken(w, r, target, err)

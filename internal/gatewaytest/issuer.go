@@ -52,6 +52,8 @@ type Issuer struct {
 	AuthTime time.Time
 	// AccessLife is expires_in of the token answer; 0: one hour.
 	AccessLife time.Duration
+	// RefuseFor are the resources and organizations that refreshes get no access token for. // :: identifier → OAuth code
+	RefuseFor map[string]string
 	// Now is the issuer's clock; nil: time.Now.
 	Now func() time.Time
 
@@ -289,6 +291,23 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 		i.secrets[answer[name].(string)] = name
 	}
 	i.secrets[r.Form.Get("code_verifier")] = "code_verifier"
+	if resource, organization := r.Form.Get("resource"), r.Form.Get("organization_id"); resource+organization != "" && grant == "refresh_token" {
+		i.calls["refresh_token for "+resource+organization]++
+		for _, asked := range []string{resource, organization} {
+			if code := i.RefuseFor[asked]; code != "" {
+				refuse(w, map[bool]int{true: http.StatusForbidden, false: http.StatusBadRequest}[code == "access_denied"], code)
+				return
+			}
+		}
+		if resource == "" {
+			resource = "urn:logto:organization:" + organization
+		}
+		answer["access_token"] = i.Key.Token(i.Key.Header(map[string]any{"typ": "at+jwt"}), map[string]any{
+			"jti": random(), "sub": i.Person["sub"], "client_id": i.AppID, "iss": i.URL + "/oidc", "aud": resource, "scope": "read",
+			"iat": i.now().Unix(), "exp": i.now().Add(life).Unix(),
+		})
+		i.secrets[answer["access_token"].(string)] = "access_token"
+	}
 	if i.EditAnswer != nil {
 		i.EditAnswer(answer)
 	}

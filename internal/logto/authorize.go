@@ -32,6 +32,7 @@ type AuthorizationRequest struct {
 	FirstScreen                          string   // Logto's: identifier:sign_in …
 	Identifiers                          []string // Logto's: email …
 	Scopes                               []string // in addition to openid, offline_access and profile
+	Resources                            []string // API resources that refreshes will ask access tokens for (RFC 8707 2.1)
 	MaxAge                               time.Duration
 	Extra                                map[string]string // names the request has fields for are ignored
 }
@@ -80,7 +81,14 @@ func (p *Provider) AuthorizationURL(ctx context.Context, r AuthorizationRequest)
 			params[name] = value
 		}
 	}
-	return withQuery(m.AuthorizationEndpoint, params)
+	location, err := withQuery(m.AuthorizationEndpoint, params)
+	if err != nil {
+		return "", err
+	}
+	for _, resource := range r.Resources {
+		location += "&" + core.QueryKeyResource + "=" + url.QueryEscape(resource)
+	}
+	return location, nil
 }
 
 // scopes puts the three that every sign-in needs first and drops repetitions.

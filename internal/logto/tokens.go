@@ -61,12 +61,19 @@ func (p *Provider) Exchange(ctx context.Context, code, redirectURI, verifier str
 
 // Refresh trades a refresh token for new tokens (OpenID Connect Core 1.0 12). Absent ones stay "".
 func (p *Provider) Refresh(ctx context.Context, refreshToken string) (Tokens, error) {
+	return p.RefreshFor(ctx, refreshToken, "", "")
+}
+
+// RefreshFor is Refresh with an access token for an API resource (RFC 8707 2.2), for an organization of Logto's, or for the
+// resource as a member of the organization. A "" is not asked for.
+func (p *Provider) RefreshFor(ctx context.Context, refreshToken, resource, organization string) (Tokens, error) {
 	t, err := p.token(ctx, func(client *http.Client, endpoint string) (core.CodeTokenResponse, error) {
 		return core.FetchTokenByRefreshToken(client, &core.FetchTokenByRefreshTokenOptions{
 			TokenEndpoint: endpoint,
 			ClientId:      p.config.AppID,
 			ClientSecret:  setByCall,
 			RefreshToken:  refreshToken,
+			Resource:      resource, OrganizationId: organization,
 		})
 	})
 	if err != nil {

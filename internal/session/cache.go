@@ -147,5 +147,9 @@ func (c *cache) evict(keep string) {
 // rules or headers ask for them, and take more then than now; the middle is counted.
 func sizeOf(s *Session) int {
 	const fixed = 1200 // of Session, its names, slot, entry, ready and the map
-	return fixed + 2*(len(s.IDToken)+len(s.Userinfo)) + len(s.SID)
+	tokens := 0
+	for _, t := range s.Tokens {
+		tokens += 200 + len(t.Value)
+	}
+	return fixed + 2*(len(s.IDToken)+len(s.Userinfo)) + len(s.SID) + tokens
 }

@@ -34,6 +34,7 @@ type record struct {
 	RefreshToken     string          `json:"refresh_token,omitempty"`
 	AccessExpires    int64           `json:"access_expires,omitempty"`
 	AccessLife       int64           `json:"access_life,omitempty"`
+	Tokens           []tokenRecord   `json:"tokens,omitempty"`
 	Claims           identity.Claims `json:"claims,omitempty"` // only of a session without an ID token
 	Userinfo         json.RawMessage `json:"userinfo,omitempty"`
 	AuthTime         int64           `json:"auth_time,omitempty"`
@@ -66,7 +67,7 @@ func recordOf(s *Session, idled bool) *record {
 	rec := &record{
 		Format: recordFormat, Subject: s.Subject, SID: s.SID, Host: s.Host, UserAgent: s.UserAgent,
 		IDToken: s.IDToken, AccessToken: s.AccessToken, RefreshToken: s.RefreshToken,
-		AccessExpires: micros(s.AccessExpires), AccessLife: int64(s.AccessLife), Userinfo: s.Userinfo,
+		AccessExpires: micros(s.AccessExpires), AccessLife: int64(s.AccessLife), Userinfo: s.Userinfo, Tokens: tokenRecords(s.Tokens),
 		AuthTime: micros(s.AuthTime), CreatedAt: micros(s.CreatedAt), LastUsed: micros(s.LastUsed),
 		ExpiresAt: micros(s.ExpiresAt), UnreachableSince: micros(s.UnreachableSince), RetryAt: micros(s.RetryAt),
 		Idled: idled,
@@ -83,7 +84,7 @@ func (m *Manager) session(rec *record, key string, version uint64) (*Session, er
 		Key: key, ID: publicID(key), Version: version,
 		Subject: rec.Subject, SID: rec.SID, Host: rec.Host, UserAgent: rec.UserAgent,
 		IDToken: rec.IDToken, AccessToken: rec.AccessToken, RefreshToken: rec.RefreshToken,
-		AccessExpires: instant(rec.AccessExpires), AccessLife: time.Duration(rec.AccessLife), Userinfo: rec.Userinfo,
+		AccessExpires: instant(rec.AccessExpires), AccessLife: time.Duration(rec.AccessLife), Userinfo: rec.Userinfo, Tokens: tokensOf(rec.Tokens),
 		AuthTime: instant(rec.AuthTime), CreatedAt: instant(rec.CreatedAt), LastUsed: instant(rec.LastUsed),
 		ExpiresAt: instant(rec.ExpiresAt), UnreachableSince: instant(rec.UnreachableSince), RetryAt: instant(rec.RetryAt),
 	}

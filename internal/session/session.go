@@ -36,6 +36,7 @@ type Session struct {
 	Renewable                          bool            // there is a refresh token
 	AccessExpires                      time.Time
 	AccessLife                         time.Duration // how long an access token lived when it was new
+	Tokens                             []Token       // access tokens for APIs; a change makes a new list
 
 	AuthTime         time.Time // when the provider saw the person
 	CreatedAt        time.Time // by the store's clock

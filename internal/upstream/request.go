@@ -49,6 +49,9 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	if p.cfg.DropAuthorization || bindsConnection(h["Authorization"]) {
 		delete(h, "Authorization")
 	}
+	if c.AccessToken != "" {
+		h["Authorization"] = []string{"Bearer " + c.AccessToken}
+	}
 
 	// 3. Who is asking: removed always, set if known.
 	for _, name := range p.cfg.Headers.Apply(h, c.Identity) {

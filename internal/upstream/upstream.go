@@ -118,6 +118,9 @@ type Call struct {
 	Session *session.Session
 	// Idles is when the session idles, as far as is known now. Zero: never.
 	Idles time.Time
+	// AccessToken is sent to the upstream in place of the client's Authorization.
+	// Empty: none.
+	AccessToken string
 	// Left is how long what lets the request in lasts still, where that is no
 	// session. Zero: for ever.
 	Left time.Duration
