@@ -14,6 +14,11 @@ import (
 	"portero/internal/telemetry"
 )
 
+// dropsAuthorization reports whether the client's Authorization is not for the application.
+func dropsAuthorization(r *config.Route) bool {
+	return r.Authorization == config.AuthorizationDrop || r.Bearer.Audience != "" || r.AccessToken != (config.AccessToken{})
+}
+
 // accessToken is the person's access token that the upstream of a route gets. "": it gets none. Where it is to get one and there
 // is none, there is an error, and nothing is forwarded.
 func (g *generation) accessToken(r *http.Request, rt *route.Route, s *session.Session) (string, error) {
@@ -27,18 +32,15 @@ func (g *generation) accessToken(r *http.Request, rt *route.Route, s *session.Se
 	return g.flow.AccessToken(r.Context(), s, session.Audience{Resource: want.Resource, Organization: want.Organization})
 }
 
-// withoutToken answers a request that was let in, and whose application would have got an access token.
-func (g *generation) withoutToken(w http.ResponseWriter, r *http.Request, rt *route.Route, target route.Target, s *session.Session, err error) error {
+// withoutToken is the answer to a request that was let in, and whose application would have got an access token. It is not for
+// authflow.ErrSessionOver.
+func (g *generation) withoutToken(r *http.Request, rt *route.Route, s *session.Session, err error) error {
 	var refused *authflow.TokenRefusedError
 	p := &page.Problem{
 		Page:        page.Page{ID: page.Unavailable, App: g.appOf(rt), Support: g.supportOf(rt), Primary: &page.Action{URL: g.retry(r).String()}},
 		ProxyStatus: "proxy_internal_error", Cause: err,
 	}
 	switch {
-	case errors.Is(err, authflow.ErrSessionOver):
-		g.sessions.ClearCookie(w)
-		leaveUnread(w, r)
-		return g.flow.Challenge(w, r, g.returnPath(target))
 	case errors.Is(err, session.ErrUnavailable), errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &refused):

@@ -298,3 +298,38 @@ func TestOIDCProviderAccessToken(t *testing.T) {
 		t.Errorf("X-Forwarded-User: got %q, want the person", got)
 	}
 }
+
+// TestAccessTokenThroughForwardAuth: another proxy gets the token to send on in place of the client's Authorization, and no
+// permission without it.
+func TestAccessTokenThroughForwardAuth(t *testing.T) {
+	t.Parallel()
+	r := gatewaytest.New(t, trusted(gatewaytest.Options{Routes: tokenRoutes, Clock: gatewaytest.NewClock(), Session: "store: memory, idle_timeout: 0s"}))
+	b := r.SignedIn(t, "/")
+	theirs := map[string]string{"Authorization": "Bearer of-the-client"}
+	for _, endpoint := range asks {
+		got := asked(r, b, endpoint, "GET", "/api/x", theirs)
+		token, ok := strings.CutPrefix(got.Header.Get("Authorization"), "Bearer ")
+		if got.StatusCode != http.StatusOK || !ok || len(got.Header["Authorization"]) != 1 || claimsOf(t, token)["aud"] != apiAudience {
+			t.Errorf("%s: got %s and Authorization %q, want the person's token", endpoint, got.Status, got.Header["Authorization"])
+		}
+	}
+	r.Issuer.Do(func(i *gatewaytest.Issuer) { i.RefuseFor = map[string]string{"org-1": "access_denied"} })
+	for _, endpoint := range asks {
+		got := asked(r, b, endpoint, "GET", "/club", theirs)
+		wantNothing(t, "refused", got, http.StatusForbidden)
+		if got.Header.Get("Authorization") != "" {
+			t.Errorf("%s: refused, and Authorization is %q", endpoint, got.Header.Get("Authorization"))
+		}
+	}
+	r.Clock.Add(2 * time.Hour)
+	r.Issuer.Do(func(i *gatewaytest.Issuer) {
+		i.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/oidc/token" {
+				return false
+			}
+			gatewaytest.Refuse(w, http.StatusBadRequest, "invalid_grant")
+			return true
+		}
+	})
+	wantNothing(t, "the grant has ended", asked(r, b, asks[0], "GET", "/both", theirs), http.StatusUnauthorized)
+}

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"portero/internal/assertion/signed"
-	"portero/internal/config"
+	"portero/internal/authflow"
 	"portero/internal/forwarded"
 	"portero/internal/guard"
 	"portero/internal/page"
@@ -122,7 +122,14 @@ func (g *generation) answerCheck(w *checkAnswer, r *http.Request, at place, from
 				return err
 			}
 		}
-		g.tell(w.Header(), r, at, from, found.Session, decision, q)
+		token, err := g.accessToken(r, at.route, found.Session)
+		switch {
+		case errors.Is(err, authflow.ErrSessionOver):
+			return g.flow.ChallengeElsewhere(w, r, g.returnPath(at.target), q.redirects)
+		case err != nil:
+			return g.withoutToken(r, at.route, found.Session, err)
+		}
+		g.tell(w.Header(), r, at, from, found.Session, decision, token, q)
 		w.allow()
 		return nil
 	case guard.SignIn:
@@ -152,9 +159,10 @@ func (gen *generation) toldOf() []told {
 	return list
 }
 
-// tell writes what the application is to see into the answer: who it is, and the client's cookies without ours. The proxy
-// replaces the client's headers of these names. Envoy leaves those that an answer does not have, unless it is told which.
-func (g *generation) tell(h http.Header, r *http.Request, at place, from forwarded.Request, s *session.Session, d guard.Decision, q question) {
+// tell writes what the application is to see into the answer: who it is, the client's cookies without ours, and the access
+// token of the person, or the client's own credentials where they pass. The proxy replaces the client's headers of these
+// names. Envoy leaves those that an answer does not have, unless it is told which.
+func (g *generation) tell(h http.Header, r *http.Request, at place, from forwarded.Request, s *session.Session, d guard.Decision, token string, q question) {
 	about := g.told[at.route.Index]
 	for _, name := range g.headers[at.route.Index].Apply(h, d.Identity) {
 		if _, known := g.warned.LoadOrStore(at.route.Name+" "+name, true); !known {
@@ -167,13 +175,13 @@ func (g *generation) tell(h http.Header, r *http.Request, at place, from forward
 		if s != nil {
 			request.SessionID, request.Version = s.ID, s.Version
 		}
-		token, err := about.signed.Token(d.Identity, request)
+		assertion, err := about.signed.Token(d.Identity, request)
 		if err != nil {
 			g.log.Warn("a request left without its signed assertion", "error", err, "subject", d.Identity.Subject)
 		}
 		for _, name := range about.signed.Headers {
 			if err == nil {
-				h[name] = []string{token}
+				h[name] = []string{assertion}
 			}
 		}
 	}
@@ -182,7 +190,10 @@ func (g *generation) tell(h http.Header, r *http.Request, at place, from forward
 		h["Cookie"] = []string{strings.Join(cookies, "; ")}
 	}
 	credentials := r.Header["Authorization"]
-	if cfg := g.config.Routes[at.route.Index]; cfg.Authorization == config.AuthorizationDrop || cfg.Bearer.Audience != "" || len(credentials) > 1 {
+	switch {
+	case token != "":
+		credentials = []string{"Bearer " + token}
+	case dropsAuthorization(&g.config.Routes[at.route.Index]) || len(credentials) > 1:
 		credentials = nil
 	}
 	if len(credentials) > 0 {
@@ -193,12 +204,15 @@ func (g *generation) tell(h http.Header, r *http.Request, at place, from forward
 		return
 	}
 	var remove []string
-	for _, name := range append(about.names, "Cookie") {
+	for _, name := range about.names {
 		if len(h[name]) == 0 {
 			remove = append(remove, strings.ToLower(name))
 		}
 	}
-	if g.config.Routes[at.route.Index].Authorization == config.AuthorizationDrop {
+	if len(cookies) == 0 {
+		remove = append(remove, "cookie")
+	}
+	if len(credentials) == 0 {
 		remove = append(remove, "authorization")
 	}
 	if len(remove) > 0 {

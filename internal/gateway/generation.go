@@ -312,7 +312,7 @@ func (gen *generation) buildProxies(g *Gateway) error {
 		gen.proxies[i], err = upstream.New(upstream.Config{
 			Route: byIndex[i], URLs: urls, PreserveHost: r.PreserveHost,
 			Connect: r.Timeouts.Connect, ResponseHeader: r.Timeouts.ResponseHeader, Idle: r.Timeouts.Idle,
-			DropAuthorization: r.Authorization == config.AuthorizationDrop || r.Bearer.Audience != "" || r.AccessToken != (config.AccessToken{}),
+			DropAuthorization: dropsAuthorization(&r),
 			DropSharing:       len(r.CORS.Origins) > 0,
 			ProtectCache:      r.Cache == config.CacheProtect && r.Access != config.AccessPublic,
 			OwnCookie:         ownCookie, Headers: gen.headers[i], Signed: gen.assertion(r.Identity), Live: g.live, Log: g.log, ExternalURL: cfg.ExternalURL, OriginOf: cfg.Origin,

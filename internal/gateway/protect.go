@@ -86,8 +86,13 @@ func (g *generation) protect(w http.ResponseWriter, r *http.Request, rt *route.R
 	switch decision.Outcome {
 	case guard.Allow:
 		token, err := g.accessToken(r, rt, found.Session)
-		if err != nil {
-			return g.withoutToken(w, r, rt, target, found.Session, err)
+		switch {
+		case errors.Is(err, authflow.ErrSessionOver):
+			g.sessions.ClearCookie(w)
+			leaveUnread(w, r)
+			return g.flow.Challenge(w, r, g.returnPath(target))
+		case err != nil:
+			return g.withoutToken(r, rt, found.Session, err)
 		}
 		err = g.proxies[rt.Index].Serve(w, r, upstream.Call{
 			Target: target, From: from, Identity: decision.Identity, Session: found.Session, Idles: g.idles(found.Session), Since: since,
