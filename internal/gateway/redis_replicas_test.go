@@ -99,12 +99,13 @@ func (r *rotation) check(what string) {
 	r.t.Helper()
 	for _, on := range []*replica{r.a, r.b} {
 		for i, person := range r.persons {
-			if got := on.Take(person).Get(r.site.URL + "/"); got.StatusCode != http.StatusOK {
+			got := on.patiently(func() *gatewaytest.Response { return on.Take(person).Get(r.site.URL + "/") })
+			if got.StatusCode != http.StatusOK {
 				r.t.Errorf("%s: person %d: got %s, want 200", what, i, got.Status)
 			}
 		}
 		person := on.Browser()
-		if got := person.Visit(r.site.URL + "/"); got.StatusCode != http.StatusOK {
+		if got := on.patiently(func() *gatewaytest.Response { return person.Visit(r.site.URL + "/") }); got.StatusCode != http.StatusOK {
 			r.t.Errorf("%s: signing in: got %s, want 200", what, got.Status)
 		}
 		r.persons = append(r.persons, person)
@@ -151,7 +152,7 @@ func TestReplicasRotateTheSecret(t *testing.T) {
 						r.check(step.what)
 					}
 					waiting = r.b.Take(waiting)
-					if got := waiting.Follow(waiting.Get(back)); got.StatusCode != http.StatusOK || got.Request.URL.Path != "/wanted" {
+					if got := r.b.patiently(func() *gatewaytest.Response { return waiting.Follow(waiting.Get(back)) }); got.StatusCode != http.StatusOK || got.Request.URL.Path != "/wanted" {
 						t.Errorf("%s: a sign-in that was begun before: got %s at %s, want 200 at /wanted", step.what, got.Status, got.Request.URL)
 					}
 				}

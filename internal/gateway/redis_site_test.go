@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -105,8 +106,49 @@ func (s *site) Start(session string) *replica {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	go func() { r.done <- r.Gateway.Run(ctx) }()
-	s.t.Cleanup(r.Stop)
+	s.t.Cleanup(func() {
+		r.Stop()
+		if s.t.Failed() {
+			s.t.Logf("the warnings and errors of the replica on %s:\n%s", r.addr, r.warnings())
+		}
+	})
 	return r
+}
+
+// patiently asks again while the answer is 503 because Redis had none in time, which is half a second: a machine that runs other
+// tests may need more. A 503 for any other reason is an answer.
+func (r *replica) patiently(ask func() *gatewaytest.Response) *gatewaytest.Response {
+	r.site.t.Helper()
+	for until := time.Now().Add(20 * time.Second); ; {
+		got := ask()
+		code := got.Header.Get("Portero-Code")
+		if got.StatusCode != http.StatusServiceUnavailable || code == "" || time.Now().After(until) {
+			return got
+		}
+		var why string
+		gatewaytest.Await(r.site.t, "the log says why it is 503", func() bool {
+			for line := range strings.Lines(r.Log.String()) {
+				if strings.Contains(line, code) && strings.Contains(line, `"msg":"request"`) {
+					why = line
+				}
+			}
+			return why != ""
+		})
+		if !strings.Contains(why, "the server cannot be asked: no answer in time") {
+			return got
+		}
+	}
+}
+
+// warnings are the lines of its log that say that something was wrong.
+func (r *replica) warnings() string {
+	var out strings.Builder
+	for line := range strings.Lines(r.Log.String()) {
+		if strings.Contains(line, `"level":"WARN"`) || strings.Contains(line, `"level":"ERROR"`) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
 }
 
 // Stop ends it as SIGTERM does.

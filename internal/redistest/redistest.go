@@ -149,6 +149,9 @@ func (g *group) server(t testing.TB, more func() []string) *Server {
 			t.Cleanup(func() {
 				s.Client.Close()
 				s.Kill()
+				if t.Failed() {
+					t.Logf("the log of redis-server at %s:\n%s", s.Addr, s.Log())
+				}
 			})
 			return s
 		}
@@ -178,6 +181,7 @@ func (s *Server) begin() error {
 		return err
 	}
 	defer out.Close()
+	before := len(s.Log())
 	cmd := exec.Command(s.args[0], s.args[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = dieWithParent()
@@ -192,7 +196,19 @@ func (s *Server) begin() error {
 	s.mu.Lock()
 	s.cmd, s.ended = cmd, ended
 	s.mu.Unlock()
-	return wait(startTimeout, ended, func() error { return s.probe() })
+	return wait(startTimeout, ended, func() error {
+		if !s.listens(before) {
+			return errors.New("redis-server does not listen yet")
+		}
+		return s.probe()
+	})
+}
+
+// listens says whether the process itself has the port, by what its log says from an
+// offset on. Another server may have it, whose answer says nothing about this one.
+func (s *Server) listens(from int) bool {
+	log := s.Log()[from:]
+	return strings.Contains(log, "Ready to accept connections") || strings.Contains(log, "Sentinel ID is")
 }
 
 // probe says whether the server answers, if only that it wants a password or has no
