@@ -163,4 +163,18 @@ var guards = []guard{
 	{File: "gateway/admin_invitations.go", Old: "(err != nil || looked != domain) {", New: `err == nil && looked == "" {`, Attacks: []string{"IN-10"}},
 	{File: "gateway/admin_invitations.go", Old: "if life < invitationLeast || life > invitationMost {", New: "if life < 0 {", Attacks: []string{"IN-05"}, Inside: true},
 	{File: "gateway/admin_invitations.go", Old: "|| len(made.Token) > invitationToken) {", New: ") {", Attacks: []string{"IN-24"}},
+
+	// Forward-auth.
+	{File: "gateway/forwardauth.go", Old: "if !from.Trusted {", New: "if from.Peer == from.Client && !from.Peer.IsValid() {", Attacks: []string{"FA-01"}},
+	{File: "forwarded/question.go", Old: "case len(lines) > 1:", New: "case len(lines) > 9:", Attacks: []string{"FA-02"}},
+	{File: "forwarded/question.go", Old: `case name != "X-Forwarded-Uri" && strings.ContainsAny(lines[0], ", \t"):`, New: `case strings.ContainsAny(name, " "):`, Attacks: []string{"FA-02"}},
+	{File: "forwarded/question.go", Old: `case len(lines) == 0 || lines[0] == "":`, New: `case len(lines) == 0 && name == "X-Forwarded-Uri":`, Attacks: []string{"FA-03"}},
+	{File: "forwarded/question.go", Old: `if len(r.Header["X-Forwarded-For"]) == 0 {`, New: "if r == nil {", Attacks: []string{"FA-03"}},
+	{File: "forwarded/question.go", Old: "if q.Target[0] != '/' {", New: "if q.Target == \"\" {", Attacks: []string{"FA-03"}},
+	{File: "forwarded/question.go", Old: "len(lines) > 0 && lines[0] != said[1] {", New: "len(lines) > 9 {", Attacks: []string{"FA-04"}},
+	{File: "gateway/forwardauth.go", Old: "g.told[at.route.Index].names); name != \"\" {", New: "g.told[at.route.Index].names); name == \"never\" {", Attacks: []string{"FA-06"}},
+	{File: "gateway/forwardauth.go", Old: "if opensSocket(r) {", New: "if opensSocket(r) && len(r.Header[\"Upgrade\"]) > 0 {", Attacks: []string{"FA-08"}},
+	{File: "gateway/forwardauth.go", Old: "g.lookup(unheard{}, r,", New: "g.lookup(w, r,", Attacks: []string{"FA-10"}},
+	{File: "gateway/forwardauth.go", Old: `upstream.KeepCookies(slices.Clone(r.Header["Cookie"]), ownCookie)`, New: `slices.Clone(r.Header["Cookie"])`, Attacks: []string{"FA-10"}},
+	{File: "gateway/forwardauth.go", Old: "case dropsAuthorization(&g.config.Routes[at.route.Index]) || len(credentials) > 1:", New: "case len(credentials) > 1:", Attacks: []string{"FA-10"}},
 }

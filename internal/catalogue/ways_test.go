@@ -15,6 +15,7 @@ type doors struct {
 	pair              *nodes
 	invite            [2]*front           // inside TLS, and plain: those that can invite
 	inviters          map[*front]*inviter // nil: they do not run yet
+	asked             [2]*front           // inside TLS, and plain: those that trust whoever asks about a request
 }
 
 // TLS is the one that speaks TLS, HTTP/1.1 and HTTP/2.
