@@ -23,13 +23,16 @@ import (
 //   - PREFIX/auth answers 200, 400, 401, 403 or 503, which every proxy can tell apart. PREFIX/auth-redirect answers as the
 //     proxy path does, but for navigations that need a sign-in: they are sent to the sign-in endpoint of the same host, which
 //     the proxy hands on to us, so that the attempt's cookie is set there.
+//   - PREFIX/auth-page is for proxies that show nothing of an answer to a check, as nginx: they send here whom a check did not let
+//     pass. It answers as PREFIX/auth-redirect does, and asks for the page again by 307 where the request may pass by now.
 //   - The request is in X-Forwarded-Method, -Proto, -Host and -Uri; or, as Envoy asks, in the method, the host and what
 //     follows the endpoint's path. Where both are there they have to be the same.
 //   - Nobody is answered who is no trusted proxy. No body is read, no cookie is set.
 
 // question is what another proxy asks.
 type question struct {
-	redirects bool   // PREFIX/auth-redirect
+	redirects bool   // PREFIX/auth-redirect, PREFIX/auth-page
+	page      bool   // PREFIX/auth-page
 	appended  string // the target that follows the endpoint's path; "": it is in X-Forwarded-Uri
 }
 
@@ -42,7 +45,11 @@ func questionOf(prefix, requestURI string) (q question, ok bool) {
 	if rest, ok = strings.CutPrefix(rest, "/auth"); !ok {
 		return question{}, false
 	}
-	rest, q.redirects = strings.CutPrefix(rest, "-redirect")
+	if rest, q.page = strings.CutPrefix(rest, "-page"); q.page {
+		q.redirects = true
+	} else {
+		rest, q.redirects = strings.CutPrefix(rest, "-redirect")
+	}
 	switch {
 	case rest == "" || rest[0] == '?':
 		return q, true
@@ -128,6 +135,11 @@ func (g *generation) answerCheck(w *checkAnswer, r *http.Request, at place, from
 			return g.flow.ChallengeElsewhere(w, r, g.returnPath(at.target), q.redirects)
 		case err != nil:
 			return g.withoutToken(r, at.route, found.Session, err)
+		case q.page:
+			w.Header().Set("Cache-Control", "no-store")
+			w.Header().Set("Location", g.returnPath(at.target).String())
+			w.WriteHeader(http.StatusTemporaryRedirect)
+			return nil
 		}
 		g.tell(w.Header(), r, at, from, found.Session, decision, token, q)
 		w.allow()

@@ -58,7 +58,7 @@ func TestForwardAuthIsForTrustedProxies(t *testing.T) {
 	t.Parallel()
 	rig := gatewaytest.New(t, nil)
 	b := rig.SignedIn(t, "/")
-	for _, endpoint := range append(slices.Clone(asks), "/_portero/auth/public/x", "/_portero/auth-redirect/public/x", "/_portero/auth?x", "/_portero/auth/") {
+	for _, endpoint := range append(slices.Clone(asks), "/_portero/auth/public/x", "/_portero/auth-redirect/public/x", "/_portero/auth?x", "/_portero/auth/", "/_portero/auth-page") {
 		for _, method := range []string{"GET", "HEAD", "POST", "DELETE", "OPTIONS", "FOO"} {
 			for _, headers := range []map[string]string{nil, about(rig, "GET", "/public/x"), about(rig, "GET", "/"), {"X-Forwarded-Uri": "/%"}, {"X-Forwarded-Host": "a b"}} {
 				r := b.Do(b.Request(method, rig.URL+endpoint, nil, headers))
@@ -315,6 +315,33 @@ func TestForwardAuthAnswers(t *testing.T) {
 	}
 	wantNothing(t, "another host", asked(rig, b, asks[1], "GET", "/", map[string]string{"X-Forwarded-Host": "evil.test"}), http.StatusMisdirectedRequest)
 	wantNothing(t, "a signed-out cookie", asked(rig, rig.Browser(t), asks[0], "GET", "/", map[string]string{"Cookie": rig.Cookie() + "=x"}), http.StatusUnauthorized)
+}
+
+// TestForwardAuthPage: who was not let pass is shown why, as by auth-redirect, and who may pass by now asks again.
+func TestForwardAuthPage(t *testing.T) {
+	t.Parallel()
+	rig := gatewaytest.New(t, trusted(gatewaytest.Options{}))
+	const page = "/_portero/auth-page"
+	anybody, b := rig.Browser(t), rig.SignedIn(t, "/")
+	r := asked(rig, anybody, page, "GET", "/app/x?q=1", nil)
+	wantNothing(t, "anybody", r, http.StatusFound)
+	if want := rig.URL + "/_portero/sign-in?return_to=%2Fapp%2Fx%3Fq%3D1"; r.Header.Get("Location") != want {
+		t.Errorf("anybody: sent to %q, want %q", r.Header.Get("Location"), want)
+	}
+	wantNothing(t, "a script", asked(rig, anybody, page, "GET", "/app/x", map[string]string{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": "application/json"}), http.StatusUnauthorized)
+	r = asked(rig, b, page, "GET", "/admin", nil)
+	wantNothing(t, "denied", r, http.StatusForbidden)
+	if !strings.Contains(r.Text, "Administration") {
+		t.Errorf("the page of the denied does not name the application\n%s", r.Text)
+	}
+	for _, path := range []string{"/app/x?q=a%20b&r=%26", "/public/x", "/optional"} {
+		r := asked(rig, b, page, "POST", path, nil)
+		wantNothing(t, path, r, http.StatusTemporaryRedirect)
+		if r.Header.Get("Location") != path || r.Header.Get("Cache-Control") != "no-store" || r.Text != "" {
+			t.Errorf("%s: got %v %q, want the same path, uncached", path, r.Header, r.Text)
+		}
+	}
+	wantNothing(t, "unclear", asked(rig, b, page, "GET", "/", map[string]string{"X-Forwarded-Method": ""}), http.StatusBadRequest)
 }
 
 func TestForwardAuthWebSockets(t *testing.T) {
