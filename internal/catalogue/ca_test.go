@@ -34,8 +34,8 @@ type cache struct{ *legacy }
 
 func newCache(t *testing.T, f *front) cache {
 	t.Helper()
-	program, port := gatewaytest.Need(t, "nginx"), freePort(t)
-	dir := workDir(t, map[string]string{"nginx.conf": `daemon off; master_process off; pid @DIR@/pid; error_log stderr;
+	program, port := gatewaytest.Need(t, "nginx"), gatewaytest.FreePort(t)
+	dir := gatewaytest.WorkDir(t, map[string]string{"nginx.conf": `daemon off; master_process off; pid @DIR@/pid; error_log stderr;
 events {}
 http {
   access_log off;

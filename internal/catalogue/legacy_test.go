@@ -2,15 +2,11 @@ package catalogue_test
 
 import (
 	"fmt"
-	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"portero/internal/gatewaytest"
 )
@@ -61,74 +57,10 @@ func legacies(t *testing.T) []*legacy {
 	return []*legacy{nginxUpstream(t), apacheUpstream(t), haproxyUpstream(t), nodeUpstream(t), pythonUpstream(t), phpUpstream(t)}
 }
 
-// workDir is a folder that other users may read, since some servers leave root. @DIR@ in a file is its path.
-func workDir(t *testing.T, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, d := range []string{filepath.Dir(dir), dir} {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "@DIR@", dir)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-// freePort is a port of loopback that was free a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
-// start runs a server until the end of the test and waits until its port answers. What it prints is its log.
+// start runs the server until the end of the test.
 func (l *legacy) start(t *testing.T, port string, cmd *exec.Cmd) *legacy {
 	t.Helper()
-	l.url, l.log = "http://127.0.0.1:"+port, &gatewaytest.Lines{}
-	cmd.Stdout, cmd.Stderr = l.log, l.log
-	cmd.WaitDelay = time.Second // children that have the log open are not waited for
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(5 * time.Second):
-			cmd.Process.Kill()
-			<-ended
-		}
-		if t.Failed() {
-			const most = 2 << 10
-			text := l.log.String()
-			t.Logf("the end of what %s said:\n%s", l.name, text[max(0, len(text)-most):])
-		}
-	})
-	gatewaytest.Await(t, l.name+" listens", func() bool {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s has ended: %v\n%s", l.name, err, l.log)
-		default:
-		}
-		c, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			return false
-		}
-		c.Close()
-		return true
-	})
+	l.url, l.log = "http://127.0.0.1:"+port, gatewaytest.Daemon(t, l.name, port, cmd)
 	return l
 }
 
@@ -137,12 +69,12 @@ var told = []string{"X-Auth-Sub", "X-Auth-Email", "X-Auth-Name", "X-Auth-Roles",
 
 // nginxUpstream reads headers with underscores and odd bytes, which its own default would leave out.
 func nginxUpstream(t *testing.T) *legacy {
-	program, port := gatewaytest.Need(t, "nginx"), freePort(t)
+	program, port := gatewaytest.Need(t, "nginx"), gatewaytest.FreePort(t)
 	var report strings.Builder
 	for _, name := range told {
 		fmt.Fprintf(&report, `HTTP_%[1]s: $http_%[1]s\n`, strings.ToLower(strings.ReplaceAll(name, "-", "_")))
 	}
-	dir := workDir(t, map[string]string{"nginx.conf": `daemon off; master_process off; pid @DIR@/pid; error_log stderr;
+	dir := gatewaytest.WorkDir(t, map[string]string{"nginx.conf": `daemon off; master_process off; pid @DIR@/pid; error_log stderr;
 events {}
 http {
   underscores_in_headers on; ignore_invalid_headers off; large_client_header_buffers 8 64k; default_type text/plain;
@@ -157,8 +89,8 @@ http {
 
 // apacheUpstream hands everything to PHP over CGI. Its own reading of the path is what mod_rewrite sees.
 func apacheUpstream(t *testing.T) *legacy {
-	program, php, port := gatewaytest.Need(t, "apache2", "httpd"), gatewaytest.Need(t, "php-cgi"), freePort(t)
-	dir := workDir(t, map[string]string{
+	program, php, port := gatewaytest.Need(t, "apache2", "httpd"), gatewaytest.Need(t, "php-cgi"), gatewaytest.FreePort(t)
+	dir := gatewaytest.WorkDir(t, map[string]string{
 		"httpd.conf": `ServerRoot @DIR@
 ServerName gw.test
 Listen 127.0.0.1:` + port + `
@@ -201,14 +133,14 @@ isset($_SERVER['UNDERSTOOD']) || file_put_contents('php://stderr', 'seen ' . $_S
 
 // phpUpstream is PHP's built-in server.
 func phpUpstream(t *testing.T) *legacy {
-	program, port := gatewaytest.Need(t, "php"), freePort(t)
-	dir := workDir(t, map[string]string{"report.php": phpReport})
+	program, port := gatewaytest.Need(t, "php"), gatewaytest.FreePort(t)
+	dir := gatewaytest.WorkDir(t, map[string]string{"report.php": phpReport})
 	return (&legacy{name: "PHP"}).start(t, port, exec.Command(program, "-S", "127.0.0.1:"+port, filepath.Join(dir, "report.php")))
 }
 
 func haproxyUpstream(t *testing.T) *legacy {
-	program, port := gatewaytest.Need(t, "haproxy"), freePort(t)
-	dir := workDir(t, map[string]string{"haproxy.cfg": `global
+	program, port := gatewaytest.Need(t, "haproxy"), gatewaytest.FreePort(t)
+	dir := gatewaytest.WorkDir(t, map[string]string{"haproxy.cfg": `global
   expose-experimental-directives
   log stdout format raw local0
 defaults
@@ -232,7 +164,7 @@ frontend app
 }
 
 func nodeUpstream(t *testing.T) *legacy {
-	program, port := gatewaytest.Need(t, "node"), freePort(t)
+	program, port := gatewaytest.Need(t, "node"), gatewaytest.FreePort(t)
 	return (&legacy{name: "Node"}).start(t, port, exec.Command(program, "-e", `
 require('http').createServer({insecureHTTPParser: true}, (req, res) => {
   console.log('seen', req.method, req.url);
@@ -247,7 +179,7 @@ require('http').createServer({insecureHTTPParser: true}, (req, res) => {
 
 // pythonUpstream is the WSGI server of Python's own library.
 func pythonUpstream(t *testing.T) *legacy {
-	program, port := gatewaytest.Need(t, "python3"), freePort(t)
+	program, port := gatewaytest.Need(t, "python3"), gatewaytest.FreePort(t)
 	return (&legacy{name: "Python over WSGI"}).start(t, port, exec.Command(program, "-u", "-c", `
 from wsgiref.simple_server import make_server, WSGIServer, WSGIRequestHandler
 from socketserver import ThreadingMixIn

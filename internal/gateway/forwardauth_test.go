@@ -390,7 +390,7 @@ func wantStatus(t testing.TB, what string, r *gatewaytest.Response, status int) 
 func TestAccessMatrixThroughForwardAuth(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "audit.log")
-	m := newMatrixRig(t, func(o *gatewaytest.Options) { o.Log = "level: debug, audit_file: " + file })
+	m := newMatrixRig(t, func(o *gatewaytest.Options) { o.Log = "level: debug, audit_file: " + file }, nil)
 	decisions := func() []map[string]any {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -446,7 +446,8 @@ type matrixRig struct {
 	browsers map[string]*gatewaytest.Browser
 }
 
-func newMatrixRig(t *testing.T, change func(*gatewaytest.Options)) *matrixRig {
+// newMatrixRig starts it. at, if it is there, starts what people come through, and says where that listens.
+func newMatrixRig(t *testing.T, change func(*gatewaytest.Options), at func(*gatewaytest.Rig) string) *matrixRig {
 	t.Helper()
 	clock := gatewaytest.NewClock()
 	o := &gatewaytest.Options{
@@ -457,8 +458,12 @@ func newMatrixRig(t *testing.T, change func(*gatewaytest.Options)) *matrixRig {
 		change(o)
 	}
 	m := &matrixRig{rig: gatewaytest.New(t, o), browsers: map[string]*gatewaytest.Browser{}}
+	where := m.rig.Addr
+	if at != nil {
+		where = at(m.rig)
+	}
 	for _, p := range gatewaytest.AccessPeople() {
-		b := m.rig.Browser(t)
+		b := gatewaytest.NewBrowser(t, map[string]string{"localhost": where})
 		m.browsers[p.Name] = b
 		if p.Claims == "" {
 			continue

@@ -1,0 +1,256 @@
+package gateway_test
+
+import (
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"portero/internal/gatewaytest"
+)
+
+// front is a proxy of somebody else's that reaches the application itself and asks about each request, with what stands in
+// deploy/forward-auth.
+type front struct {
+	name    string
+	program string
+	start   func(t *testing.T, program, port, portero, application string)
+}
+
+var fronts = []front{
+	{"nginx", "nginx", startNginx},
+	{"Caddy", "caddy", startCaddy},
+	{"HAProxy", "haproxy", startHAProxy},
+}
+
+// adapted is a file that is handed out, changed for a test: each text stands there at least once.
+func adapted(t *testing.T, name string, changes ...string) string {
+	t.Helper()
+	raw, err := os.ReadFile("../../deploy/forward-auth/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(raw)
+	for i := 0; i < len(changes); i += 2 {
+		if !strings.Contains(text, changes[i]) {
+			t.Fatalf("deploy/forward-auth/%s: there is no %q", name, changes[i])
+		}
+		text = strings.ReplaceAll(text, changes[i], changes[i+1])
+	}
+	return text
+}
+
+func startNginx(t *testing.T, program, port, portero, application string) {
+	conf := adapted(t, "nginx.conf", "listen 443 ssl;", "listen 127.0.0.1:"+port+";", "127.0.0.1:3000", portero, "127.0.0.1:8080", application,
+		"server_name wiki.example.com;", "server_name localhost;")
+	conf = regexp.MustCompile(`(?m)^\s*ssl_certificate.*$`).ReplaceAllString(conf, "")
+	dir := gatewaytest.WorkDir(t, map[string]string{"nginx.conf": `daemon off; master_process off; pid @DIR@/pid; error_log stderr;
+events {}
+http {
+  access_log off; large_client_header_buffers 8 64k;
+  client_body_temp_path @DIR@; proxy_temp_path @DIR@; fastcgi_temp_path @DIR@; uwsgi_temp_path @DIR@; scgi_temp_path @DIR@;
+` + conf + "}\n"})
+	gatewaytest.Daemon(t, "nginx", port, exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr"))
+}
+
+func startCaddy(t *testing.T, program, port, portero, application string) {
+	// Clients of the test say by X-Forwarded-For where they are: Caddy has to believe them, which it does only if it is told to.
+	believe := "\n\t\ttrusted_proxies 127.0.0.1/32"
+	conf := adapted(t, "Caddyfile", "wiki.example.com {", "http://localhost:"+port+" {\n\tbind 127.0.0.1", "forward_auth 127.0.0.1:3000 {", "forward_auth 127.0.0.1:3000 {"+believe,
+		"reverse_proxy 127.0.0.1:8080", "reverse_proxy 127.0.0.1:8080 {"+believe+"\n\t}", "127.0.0.1:3000", portero, "127.0.0.1:8080", application)
+	// People come with the port of the gateway in their Host.
+	conf = strings.Replace(conf, "http://localhost:"+port+" {", "http://:"+port+" {", 1)
+	dir := gatewaytest.WorkDir(t, map[string]string{"Caddyfile": "{\n\tadmin off\n\tauto_https off\n}\n" + conf})
+	cmd := exec.Command(program, "run", "--adapter", "caddyfile", "--config", filepath.Join(dir, "Caddyfile"))
+	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	gatewaytest.Daemon(t, "Caddy", port, cmd)
+}
+
+func startHAProxy(t *testing.T, program, port, portero, application string) {
+	conf := adapted(t, "haproxy.cfg", "bind :443 ssl crt /etc/ssl/wiki.example.com.pem alpn h2,http/1.1", "bind 127.0.0.1:"+port,
+		"127.0.0.1:3000", portero, "127.0.0.1:8080", application, "lua-load-per-thread portero.lua", "lua-load-per-thread @DIR@/portero.lua\n    tune.bufsize 65536")
+	dir := gatewaytest.WorkDir(t, map[string]string{"haproxy.cfg": conf, "portero.lua": adapted(t, "portero.lua", "127.0.0.1:3000", portero)})
+	gatewaytest.Daemon(t, "HAProxy", port, exec.Command(program, "-db", "-f", filepath.Join(dir, "haproxy.cfg")))
+}
+
+// forged are headers by which a client says that it is somebody.
+var forged = map[string]string{
+	"X-Forwarded-User": "root", "X-Forwarded-Email": "root@corp.com", "X-Forwarded-Preferred-Username": "root", "X-Forwarded-Name": "root", "X-Forwarded-Groups": "admin",
+}
+
+// newFrontRig has the routes of the matrix, without upstreams, and its people signed in through f.
+func newFrontRig(t *testing.T, f front) (m *matrixRig, application *gatewaytest.Upstream) {
+	t.Helper()
+	program := gatewaytest.Need(t, f.program)
+	application = gatewaytest.NewUpstream(t)
+	m = newMatrixRig(t, func(o *gatewaytest.Options) {
+		o.Routes = strings.ReplaceAll(o.Routes, "upstreams: [{url: UPSTREAM}]", "forward_auth_only: true")
+	}, func(rig *gatewaytest.Rig) string {
+		port := gatewaytest.FreePort(t)
+		f.start(t, program, port, rig.Addr, strings.TrimPrefix(application.URL, "http://"))
+		return "127.0.0.1:" + port
+	})
+	return m, application
+}
+
+// TestAccessMatrixThroughFrontProxies: everybody signs in through a proxy in front, and it lets them do what the gateway itself
+// would; whom it does not let is shown the gateway's pages. What a client says about itself never arrives.
+func TestAccessMatrixThroughFrontProxies(t *testing.T) {
+	t.Parallel()
+	for _, f := range fronts {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			m, application := newFrontRig(t, f)
+			for _, row := range gatewaytest.AccessRows() {
+				client := row.Client
+				if client == "" {
+					client = "unknown"
+				}
+				application.Forget()
+				b := m.browsers[row.Person.Name]
+				more := map[string]string{"X-Forwarded-For": client, "X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/emails"}
+				if f.name != "Caddy" { // which believes the whole of what it believes the client's address of
+					more["X-Forwarded-Host"] = "evil.test"
+				}
+				for name, value := range forged {
+					more[name] = value
+				}
+				r := b.Do(b.Request(row.Method, m.rig.URL+row.Path, nil, more))
+				want, seen := m.status(row), application.Requests()
+				switch {
+				case r.StatusCode != want:
+					t.Errorf("%s: got %s, want %d (%s)\n%.300s", row.Name(), r.Status, want, row.Want, r.Text)
+				case want == http.StatusOK && len(seen) != 1, want != http.StatusOK && len(seen) != 0:
+					t.Errorf("%s: %d requests reached the application", row.Name(), len(seen))
+				case want == http.StatusOK:
+					m.wantTold(t, row, seen[0])
+				case want == http.StatusFound && !strings.HasPrefix(r.Header.Get("Location"), m.rig.URL+"/_portero/sign-in?return_to="):
+					t.Errorf("%s: sent to %s", row.Name(), r.Header.Get("Location"))
+				case want == http.StatusForbidden && row.Method == http.MethodGet && r.Header.Get("Portero-Code") == "":
+					t.Errorf("%s: the page is not the gateway's\n%.300s", row.Name(), r.Text)
+				}
+			}
+		})
+	}
+}
+
+// wantTold fails unless the application was told who asks, once, and nothing that the client said, nor a cookie of ours.
+func (m *matrixRig) wantTold(t *testing.T, row gatewaytest.AccessRow, head string) {
+	t.Helper()
+	if !strings.HasPrefix(head, row.Method+" "+row.Path+" HTTP/1.1\r\n") {
+		t.Errorf("%s: the application saw %.80q", row.Name(), head)
+	}
+	told := 0
+	for name := range forged {
+		values := gatewaytest.Header(head, name)
+		if name == "X-Forwarded-User" {
+			told += len(values)
+		}
+		if slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, "root") || v == "" }) || len(values) > 1 {
+			t.Errorf("%s: the application was told %s %q", row.Name(), name, values)
+		}
+	}
+	want := 1
+	if row.Person.Claims == "" || strings.HasPrefix(row.Want, "allow public") {
+		want = 0
+	}
+	if told != want {
+		t.Errorf("%s: the application was told %d users, want %d\n%s", row.Name(), told, want, head)
+	}
+	if strings.Contains(head, m.rig.Cookie()) || strings.Contains(head, "{http") {
+		t.Errorf("%s: the application got what is not for it\n%s", row.Name(), head)
+	}
+}
+
+// TestFrontProxies: the rest of what stands in deploy/forward-auth.
+func TestFrontProxies(t *testing.T) {
+	t.Parallel()
+	for _, f := range fronts {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			m, application := newFrontRig(t, f)
+			ann := m.browsers["ann"]
+			get := func(b *gatewaytest.Browser, method, target string, more map[string]string) *gatewaytest.Response {
+				application.Forget()
+				return b.Do(b.Request(method, m.rig.URL+target, nil, more))
+			}
+
+			// Nobody asks from outside, though nginx itself may: the answers hold what is for the application.
+			about := map[string]string{"X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/emails", "X-Forwarded-For": "10.1.2.3", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "localhost"}
+			for _, target := range []string{"/_portero/auth", "/_portero/auth?x", "/_portero/auth/", "/_portero/auth/emails", "/_portero/auth-redirect", "/_portero/auth-page", "/_portero//auth", "/_portero/./auth", "/_portero/%61uth", "//_portero/auth", "/x/../_portero/auth"} {
+				r := get(ann, "GET", target, about)
+				if r.StatusCode == http.StatusOK || r.Header.Get("X-Forwarded-User") != "" || len(application.Requests()) != 0 {
+					t.Errorf("%s: got %s %v", target, r.Status, r.Header)
+				}
+			}
+
+			// Cookies and credentials of the application's own arrive, ours do not.
+			ann.SetCookie("localhost", "theme", "dark")
+			r := get(ann, "POST", "/land/a%20b?q=%26&r=1", map[string]string{"Authorization": "Basic YTpi", "X-Forwarded-For": gatewaytest.AccessInside})
+			head := application.Last()
+			if r.StatusCode != http.StatusOK || !strings.HasPrefix(head, "POST /land/a%20b?q=%26&r=1 HTTP/1.1\r\n") {
+				t.Errorf("a deep path: got %s, the application saw %.80q", r.Status, head)
+			}
+			if got := gatewaytest.Header(head, "Cookie"); !slices.Equal(got, []string{"theme=dark"}) {
+				t.Errorf("Cookie at the application: got %q, want theme=dark", got)
+			}
+			if got := gatewaytest.Header(head, "Authorization"); !slices.Equal(got, []string{"Basic YTpi"}) {
+				t.Errorf("Authorization at the application: got %q, want the client's", got)
+			}
+
+			// Other spellings of the names, as CGI reads them.
+			for _, name := range []string{"X_Forwarded_User", "x-forwarded_user", "X.Forwarded.User"} {
+				req := ann.Request("GET", m.rig.URL+"/land", nil, nil)
+				req.Header[name] = []string{"root"}
+				application.Forget()
+				r := ann.Do(req)
+				for _, head := range application.Requests() {
+					if strings.Contains(head, "root") {
+						t.Errorf("%s arrived\n%s", name, head)
+					}
+				}
+				if r.StatusCode != http.StatusBadRequest && r.StatusCode != http.StatusOK {
+					t.Errorf("%s: got %s, want 400, or 200 without it", name, r.Status)
+				}
+			}
+
+			// What cannot be decided is told by our page, with our status.
+			if r := get(ann, "GET", "/land%2f..%2femails", nil); r.StatusCode != http.StatusBadRequest || len(application.Requests()) != 0 {
+				t.Errorf("a path that can be read in two ways: got %s, %d requests at the application", r.Status, len(application.Requests()))
+			}
+			// A script gets 401 that it can read; a body is not in the way.
+			size := 1 << 20
+			if f.name == "HAProxy" {
+				size = 1 << 10 // it ends a connection with what it has not read
+			}
+			req := m.browsers["nobody"].Request("PUT", m.rig.URL+"/land", strings.NewReader(strings.Repeat("x", size)), map[string]string{
+				"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": "application/json"})
+			if r := m.browsers["nobody"].Do(req); r.StatusCode != http.StatusUnauthorized || !strings.Contains(r.Text, `"sign_in_url"`) || !strings.HasPrefix(r.Header.Get("Www-Authenticate"), "Bearer ") {
+				t.Errorf("a script: got %s %v %s", r.Status, r.Header, r.Text)
+			}
+
+			// The sign-out is the gateway's own page, and ends the session here too.
+			r = ann.Get(m.rig.URL + "/sign-out")
+			if r.StatusCode != http.StatusOK || !strings.Contains(r.Text, "Sign out") {
+				t.Fatalf("the sign-out page: got %s", r.Status)
+			}
+			if r := ann.Post(m.rig.URL+"/sign-out", url.Values{"return_to": {"/land"}}); r.StatusCode != http.StatusSeeOther {
+				t.Errorf("signing out: got %s", r.Status)
+			}
+			if r := get(ann, "GET", "/land", nil); r.StatusCode != http.StatusFound || len(application.Requests()) != 0 {
+				t.Errorf("after the sign-out: got %s", r.Status)
+			}
+
+			// Without Portero nobody gets in.
+			m.rig.Stop(t)
+			if r := get(m.browsers["bob"], "GET", "/land", nil); r.StatusCode < http.StatusInternalServerError || len(application.Requests()) != 0 {
+				t.Errorf("without Portero: got %s, %d requests at the application", r.Status, len(application.Requests()))
+			}
+		})
+	}
+}
