@@ -15,3 +15,8 @@ func (f *Flow) ChallengeElsewhere(w http.ResponseWriter, r *http.Request, ret Re
 	redirect(w, f.origin(r)+f.Endpoints.SignInURL(ret, false), http.StatusFound)
 	return nil
 }
+
+// Again has a browser send a request once more, which another proxy did not let pass and would by now.
+func (f *Flow) Again(w http.ResponseWriter, ret ReturnPath) {
+	redirect(w, f.Endpoints.Return(ret).String(), http.StatusTemporaryRedirect)
+}

@@ -136,9 +136,7 @@ func (g *generation) answerCheck(w *checkAnswer, r *http.Request, at place, from
 		case err != nil:
 			return g.withoutToken(r, at.route, found.Session, err)
 		case q.page:
-			w.Header().Set("Cache-Control", "no-store")
-			w.Header().Set("Location", g.returnPath(at.target).String())
-			w.WriteHeader(http.StatusTemporaryRedirect)
+			g.flow.Again(w, g.returnPath(at.target))
 			return nil
 		}
 		g.tell(w.Header(), r, at, from, found.Session, decision, token, q)
