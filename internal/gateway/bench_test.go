@@ -27,6 +27,7 @@ func benchGateway(b *testing.B, upstream string, access bool) (*Gateway, *http.C
 	b.Helper()
 	cfg, err := config.Load(config.Options{Path: "bench.yaml", Text: fmt.Appendf(nil, `
 external_url: http://localhost:3000
+trusted_proxies: [127.0.0.1]
 logto: {endpoint: "http://127.0.0.1:1/", app_id: app, app_secret: 0123456789abcdefghij0123456789ab}
 session: {store: memory}
 admin: {listen: "127.0.0.1:0"}

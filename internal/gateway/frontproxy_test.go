@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
+	"portero/internal/assertion"
 	"portero/internal/gatewaytest"
 )
 
@@ -252,5 +255,43 @@ func TestFrontProxies(t *testing.T) {
 				t.Errorf("without Portero: got %s, %d requests at the application", r.Status, len(application.Requests()))
 			}
 		})
+	}
+}
+
+// TestForwardAuthFiles: what stands in deploy/forward-auth replaces every header that an application is told by default, its cookies and its
+// credentials, asks at an endpoint that there is, and keeps the checks to itself.
+func TestForwardAuthFiles(t *testing.T) {
+	t.Parallel()
+	names := []string{"Cookie", "Authorization"}
+	for _, h := range assertion.DefaultHeaders() {
+		names = append(names, h.Name)
+	}
+	for file, marks := range map[string][]string{
+		"nginx.conf":   {"proxy_pass http://127.0.0.1:3000;", "location = /_portero/auth {\n        internal;", "location ^~ /_portero/auth { return 404; }", "/_portero/auth-page"},
+		"Caddyfile":    {"uri /_portero/auth-redirect\n", "respond @checks 404\n", "@checks path /_portero/auth*\n"},
+		"portero.lua":  {`"/_portero/auth-redirect"`},
+		"haproxy.cfg":  {"http-request return status 404 if { path_beg /_portero/auth }\n"},
+		"traefik.yaml": {"address: http://127.0.0.1:3000/_portero/auth-redirect\n", "!PathPrefix(`/_portero/auth`)"},
+		"envoy.yaml":   {"path_prefix: /_portero/auth-redirect ", "match: {prefix: /_portero/auth}\n                          direct_response: {status: 404}", "failure_mode_allow: false"},
+	} {
+		text := adapted(t, file)
+		for _, mark := range marks {
+			if !strings.Contains(text, mark) {
+				t.Errorf("%s: there is no %q", file, mark)
+			}
+		}
+		if file == "haproxy.cfg" {
+			continue // portero.lua has the names
+		}
+		for _, name := range names {
+			if !regexp.MustCompile(`(?i)(?m)\b` + regexp.QuoteMeta(name) + `\b`).MatchString(text) {
+				t.Errorf("%s does not have %s", file, name)
+			}
+		}
+		if strings.HasSuffix(file, ".yaml") {
+			if err := yaml.Unmarshal([]byte(text), new(map[string]any)); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
 	}
 }
