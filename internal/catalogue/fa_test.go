@@ -44,13 +44,20 @@ var checks = []string{"/_portero/auth", "/_portero/auth-redirect"}
 // behind tries something at gateways that trust whoever asks, over every protocol, as Alice and as nobody.
 func (d *doors) behind(t *testing.T, try func(t *testing.T, w way)) {
 	t.Helper()
-	for i, tls := range []bool{true, false} {
-		if d.asked[i] == nil {
-			d.asked[i] = newFront(d.t, gatewaytest.Options{TLS: tls, Routes: askedRoutes, Extra: "trusted_proxies: [127.0.0.1]\n"})
+	d.special(t, &d.asked, gatewaytest.Options{Routes: askedRoutes, Extra: "trusted_proxies: [127.0.0.1]\n"}, try)
+}
+
+// special tries something at gateways of a family's own, inside TLS and plain, over every protocol, as Alice and as nobody.
+func (d *doors) special(t *testing.T, fronts *[2]*front, o gatewaytest.Options, try func(t *testing.T, w way)) {
+	t.Helper()
+	for i := range fronts {
+		if fronts[i] == nil {
+			o.TLS = i == 0
+			fronts[i] = newFront(d.t, o)
 		}
 	}
 	for _, signedIn := range []bool{true, false} {
-		for name, w := range map[string]way{"HTTP 1.1 in TLS": {front: d.asked[0]}, "HTTP 2": {front: d.asked[0], h2: true}, "plain HTTP 1.1": {front: d.asked[1]}} {
+		for name, w := range map[string]way{"HTTP 1.1 in TLS": {front: fronts[0]}, "HTTP 2": {front: fronts[0], h2: true}, "plain HTTP 1.1": {front: fronts[1]}} {
 			if signedIn {
 				w.cookie, name = w.front.alice, name+", signed in"
 			}

@@ -177,4 +177,26 @@ var guards = []guard{
 	{File: "gateway/forwardauth.go", Old: "g.lookup(unheard{}, r,", New: "g.lookup(w, r,", Attacks: []string{"FA-10"}},
 	{File: "gateway/forwardauth.go", Old: `upstream.KeepCookies(slices.Clone(r.Header["Cookie"]), ownCookie)`, New: `slices.Clone(r.Header["Cookie"])`, Attacks: []string{"FA-10"}},
 	{File: "gateway/forwardauth.go", Old: "case dropsAuthorization(&g.config.Routes[at.route.Index]) || len(credentials) > 1:", New: "case len(credentials) > 1:", Attacks: []string{"FA-10"}},
+
+	// Access tokens of programs.
+	{File: "logto/access.go", Old: "if !h.typed {", New: "if h.typed && h.keyID == \"never\" {", Attacks: []string{"AT-01"}},
+	{File: "logto/access.go", Old: `parseHeader(token, "at+jwt", "application/at+jwt")`, New: `parseHeader(token, "at+jwt", "jwt", "logout+jwt")`, Attacks: []string{"AT-01"}},
+	{File: "logto/access.go", Old: `if _, there := c["nonce"]; there {`, New: `if c == nil {`, Attacks: []string{"AT-01"}},
+	{File: "logto/access.go", Old: `if _, there := c["events"]; there {`, New: `if c == nil {`, Attacks: []string{"AT-01"}},
+	{File: "logto/access.go", Old: `if _, there := c["cnf"]; there {`, New: `if c == nil {`, Attacks: []string{"AT-01"}},
+	{File: "logto/access.go", Old: `if issuer, ok := c["iss"].(string); !ok || issuer != p.issuer {`, New: `if issuer, ok := c["iss"].(string); !ok || issuer == "" {`, Attacks: []string{"AT-04"}},
+	{File: "logto/access.go", Old: `case text != audience || audience == "":`, New: `case text == "" || audience == "":`, Attacks: []string{"AT-03"}},
+	{File: "logto/access.go", Old: "if len(list) != 1 {", New: "if len(list) == 0 {", Attacks: []string{"AT-03"}},
+	{File: "logto/access.go", Old: `!ok || a.ClientID == "" || len(a.ClientID) > maxClientID || hasControl(a.ClientID) {`, New: `!ok && len(a.ClientID) > maxClientID {`, Attacks: []string{"AT-04"}},
+	{File: "logto/access.go", Old: "if !now.Before(expires) {", New: "if expires.IsZero() {", Attacks: []string{"AT-04"}},
+	{File: "logto/access.go", Old: "err != nil || now.Add(p.config.Leeway).Before(notBefore) {", New: "err != nil || notBefore.Year() == 1 && false {", Attacks: []string{"AT-04"}},
+	{File: "logto/access.go", Old: `c["scopes"] = scopes // whatever`, New: `if c["scopes"] == nil {
+		c["scopes"] = scopes
+	} // whatever`, Attacks: []string{"AT-11"}},
+	{File: "logto/access.go", Old: `[]byte(token + " " + audience)`, New: `append([]byte(token), audience[:0]...)`, Attacks: []string{"AT-13"}, Inside: true},
+	{File: "logto/access.go", Old: "err == nil && hasKey(fits, v.public) {", New: "err == nil || hasKey(fits, v.public) {", Attacks: []string{"AT-13"}, Inside: true},
+	{File: "guard/guard.go", Old: "case r.Bearer != nil:", New: "case r.Bearer != nil && r.Bearer.Failure == \"\":", Attacks: []string{"AT-06"}},
+	{File: "gateway/bearer.go", Old: "if len(lines) != 1 {", New: "if len(lines) == 0 {", Attacks: []string{"AT-07"}},
+	{File: "gateway/bearer.go", Old: "!isToken68(token) {", New: `isToken68(" ") {`, Attacks: []string{"AT-07"}},
+	{File: "gateway/accesstoken.go", Old: `r.Authorization == config.AuthorizationDrop || r.Bearer.Audience != "" ||`, New: "r.Authorization == config.AuthorizationDrop ||", Attacks: []string{"AT-09"}},
 }

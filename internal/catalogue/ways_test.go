@@ -16,6 +16,7 @@ type doors struct {
 	invite            [2]*front           // inside TLS, and plain: those that can invite
 	inviters          map[*front]*inviter // nil: they do not run yet
 	asked             [2]*front           // inside TLS, and plain: those that trust whoever asks about a request
+	apis              [2]*front           // … that take access tokens
 }
 
 // TLS is the one that speaks TLS, HTTP/1.1 and HTTP/2.
