@@ -1,7 +1,9 @@
 package gateway_test
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -9,8 +11,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/coder/websocket"
 	"go.yaml.in/yaml/v3"
 
 	"portero/internal/assertion"
@@ -51,7 +56,12 @@ func adapted(t *testing.T, name string, changes ...string) string {
 func startNginx(t *testing.T, program, port, portero, application string) {
 	conf := adapted(t, "nginx.conf", "listen 443 ssl;", "listen 127.0.0.1:"+port+";", "127.0.0.1:3000", portero, "127.0.0.1:8080", application,
 		"server_name wiki.example.com;", "server_name localhost;")
-	conf = regexp.MustCompile(`(?m)^\s*ssl_certificate.*$`).ReplaceAllString(conf, "")
+	runNginx(t, program, port, conf)
+}
+
+// runNginx runs one process of nginx with what stands in `http`, without TLS.
+func runNginx(t *testing.T, program, port, conf string) {
+	conf = regexp.MustCompile(`(?m)^\s*(ssl_certificate.*|http2 on;.*)$`).ReplaceAllString(conf, "")
 	dir := gatewaytest.WorkDir(t, map[string]string{"nginx.conf": `daemon off; master_process off; pid @DIR@/pid; error_log stderr;
 events {}
 http {
@@ -89,16 +99,24 @@ var forged = map[string]string{
 // newFrontRig has the routes of the matrix, without upstreams, and its people signed in through f.
 func newFrontRig(t *testing.T, f front) (m *matrixRig, application *gatewaytest.Upstream) {
 	t.Helper()
-	program := gatewaytest.Need(t, f.program)
 	application = gatewaytest.NewUpstream(t)
+	m, _ = newFrontRigOf(t, f, application.URL)
+	return m, application
+}
+
+// newFrontRigOf is one with another application. where is the address at which f listens.
+func newFrontRigOf(t *testing.T, f front, application string) (m *matrixRig, where string) {
+	t.Helper()
+	program := gatewaytest.Need(t, f.program)
 	m = newMatrixRig(t, func(o *gatewaytest.Options) {
 		o.Routes = strings.ReplaceAll(o.Routes, "upstreams: [{url: UPSTREAM}]", "forward_auth_only: true")
 	}, func(rig *gatewaytest.Rig) string {
 		port := gatewaytest.FreePort(t)
-		f.start(t, program, port, rig.Addr, strings.TrimPrefix(application.URL, "http://"))
-		return "127.0.0.1:" + port
+		f.start(t, program, port, rig.Addr, strings.TrimPrefix(application, "http://"))
+		where = "127.0.0.1:" + port
+		return where
 	})
-	return m, application
+	return m, where
 }
 
 // TestAccessMatrixThroughFrontProxies: everybody signs in through a proxy in front, and it lets them do what the gateway itself
@@ -254,6 +272,79 @@ func TestFrontProxies(t *testing.T) {
 			if r := get(m.browsers["bob"], "GET", "/land", nil); r.StatusCode < http.StatusInternalServerError || len(application.Requests()) != 0 {
 				t.Errorf("without Portero: got %s, %d requests at the application", r.Status, len(application.Requests()))
 			}
+		})
+	}
+}
+
+// TestWebSocketsThroughFrontProxies: a page of the host opens one, and nobody else does.
+func TestWebSocketsThroughFrontProxies(t *testing.T) {
+	t.Parallel()
+	for _, f := range fronts {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			var opened atomic.Int32
+			application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Upgrade") == "" { // the page at which people land
+					return
+				}
+				opened.Add(1)
+				c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // the gateway looks at Origin
+				if err != nil {
+					return
+				}
+				defer c.CloseNow()
+				for {
+					kind, message, err := c.Read(r.Context())
+					if err != nil || c.Write(r.Context(), kind, []byte(r.Header.Get("X-Forwarded-Email")+" "+string(message))) != nil {
+						return
+					}
+				}
+			}))
+			t.Cleanup(application.Close)
+			m, where := newFrontRigOf(t, f, application.URL)
+			host := strings.TrimPrefix(m.rig.URL, "http://")
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			open := func(b *gatewaytest.Browser, path, origin string) (*websocket.Conn, *http.Response, error) {
+				h := http.Header{"Origin": {origin}, "X-Forwarded-Email": {"root@corp.com"}}
+				for name, value := range b.Cookies("localhost") {
+					h.Add("Cookie", name+"="+value)
+				}
+				return websocket.Dial(ctx, "ws://"+where+path, &websocket.DialOptions{Host: host, HTTPHeader: h})
+			}
+			ann := m.browsers["ann"]
+			for name, tt := range map[string]struct {
+				b            *gatewaytest.Browser
+				path, origin string
+				status       int
+			}{
+				"of another page":    {ann, "/land/socket", "http://evil.test", http.StatusForbidden},
+				"of a sandboxed one": {ann, "/land/socket", "null", http.StatusForbidden},
+				"of nobody":          {m.browsers["nobody"], "/land/socket", m.rig.URL, http.StatusUnauthorized},
+				"of a check":         {ann, "/_portero/auth/land/socket", m.rig.URL, http.StatusNotFound},
+			} {
+				if _, resp, err := open(tt.b, tt.path, tt.origin); err == nil || resp == nil || resp.StatusCode != tt.status {
+					t.Errorf("a WebSocket %s: got %v, want %d", name, err, tt.status)
+				}
+			}
+			if got := opened.Load(); got != 0 {
+				t.Errorf("%d refused handshakes reached the application", got)
+			}
+			c, _, err := open(ann, "/land/socket", m.rig.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.CloseNow()
+			for _, message := range []string{"hello", strings.Repeat("x", 20_000)} {
+				if err := c.Write(ctx, websocket.MessageText, []byte(message)); err != nil {
+					t.Fatal(err)
+				}
+				_, got, err := c.Read(ctx)
+				if email, text, _ := strings.Cut(string(got), " "); err != nil || text != message || !strings.HasPrefix(email, "ann@") {
+					t.Fatalf("echo: got %.60q and %v", got, err)
+				}
+			}
+			c.Close(websocket.StatusNormalClosure, "")
 		})
 	}
 }

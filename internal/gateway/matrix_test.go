@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -9,62 +8,52 @@ import (
 	"portero/internal/gatewaytest"
 )
 
-// The access matrix through the proxy: the same rows as without HTTP, asked by browsers who have signed in.
+// The access matrix through the proxy: the same rows as without HTTP, asked by browsers who have signed in, at the gateway itself and
+// through deploy/nginx.conf. What they say about themselves never arrives.
 func TestAccessMatrixThroughTheProxy(t *testing.T) {
 	t.Parallel()
-	clock := gatewaytest.NewClock()
-	rig := gatewaytest.New(t, &gatewaytest.Options{
-		Clock: clock, Extra: "trusted_proxies: [127.0.0.1]",
-		Routes: gatewaytest.AccessRoutes() + "  - {name: land, path: /land, allow: [{expression: \"true\"}], upstreams: [{url: UPSTREAM}]}\n",
+	t.Run("directly", func(t *testing.T) {
+		t.Parallel()
+		tryAccessMatrix(t, newMatrixRig(t, nil, nil))
 	})
-	browsers := map[string]*gatewaytest.Browser{}
-	for _, p := range gatewaytest.AccessPeople() {
-		b := rig.Browser(t)
-		browsers[p.Name] = b
-		if p.Claims == "" {
-			continue
-		}
-		rig.Issuer.Do(func(i *gatewaytest.Issuer) {
-			i.Person = map[string]any{}
-			if err := json.Unmarshal([]byte(p.Claims), &i.Person); err != nil {
-				t.Fatal(err)
-			}
-			i.AuthTime = clock.Now().Add(-p.Age)
-		})
-		if r := b.Visit(rig.URL + "/land"); r.StatusCode != http.StatusOK {
-			t.Fatalf("%s signs in: got %s", p.Name, r.Status)
-		}
-	}
-	before := len(rig.Upstream.Requests())
-	allowed := 0
+	t.Run("behind nginx", func(t *testing.T) {
+		t.Parallel()
+		program := gatewaytest.Need(t, "nginx")
+		tryAccessMatrix(t, newMatrixRig(t, nil, func(rig *gatewaytest.Rig) string {
+			port := gatewaytest.FreePort(t)
+			conf, _, _ := strings.Cut(adapted(t, "../nginx.conf", "listen 443 ssl;", "listen 127.0.0.1:"+port+";", "127.0.0.1:3000", rig.Addr,
+				"server_name wiki.example.com;", "server_name localhost;"), "server {\n    listen 80;")
+			runNginx(t, program, port, conf)
+			return "127.0.0.1:" + port
+		}))
+	})
+}
+
+// tryAccessMatrix asks all of it.
+func tryAccessMatrix(t *testing.T, m *matrixRig) {
+	t.Helper()
 	for _, row := range gatewaytest.AccessRows() {
-		want := http.StatusForbidden
+		more := map[string]string{"X-Forwarded-For": row.Client}
+		if row.Client == "" {
+			more["X-Forwarded-For"] = "unknown"
+		}
+		for name, value := range forged {
+			more[name] = value
+		}
+		m.rig.Upstream.Forget()
+		b := m.browsers[row.Person.Name]
+		r := b.Do(b.Request(row.Method, m.rig.URL+row.Path, nil, more))
+		want, seen := m.status(row), m.rig.Upstream.Requests()
 		switch {
-		case strings.HasPrefix(row.Want, "allow "):
-			want = http.StatusOK
-			allowed++
-		case strings.HasPrefix(row.Want, "sign-in step-up"):
-			want = http.StatusUnauthorized
-		case strings.HasPrefix(row.Want, "sign-in "):
-			want = http.StatusFound
-			if row.Method != http.MethodGet && row.Method != http.MethodHead {
-				want = http.StatusUnauthorized
-			}
-		}
-		client := row.Client
-		if client == "" {
-			client = "unknown"
-		}
-		b := browsers[row.Person.Name]
-		r := b.Do(b.Request(row.Method, rig.URL+row.Path, nil, map[string]string{"X-Forwarded-For": client}))
-		if r.StatusCode != want {
+		case r.StatusCode != want:
 			t.Errorf("%s: got %s, want %d (%s)", row.Name(), r.Status, want, row.Want)
+		case want == http.StatusOK && len(seen) != 1, want != http.StatusOK && len(seen) != 0:
+			t.Errorf("%s: %d requests reached the application", row.Name(), len(seen))
+		case want == http.StatusOK:
+			m.wantTold(t, row, seen[0])
 		}
-		if at := r.Header.Get("Location"); at != "" && !strings.HasPrefix(at, rig.Issuer.URL+"/") {
+		if at := r.Header.Get("Location"); at != "" && !strings.HasPrefix(at, m.rig.Issuer.URL+"/") {
 			t.Errorf("%s: sent to %s", row.Name(), at)
 		}
-	}
-	if got := len(rig.Upstream.Requests()) - before; got != allowed {
-		t.Errorf("the application saw %d requests, want the %d that are allowed", got, allowed)
 	}
 }
