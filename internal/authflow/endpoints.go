@@ -9,6 +9,7 @@ import (
 type Endpoints struct {
 	SignIn, Callback, SignOut string // root forms; "" switches that root form off
 	Prefix                    string // everything of ours also answers under it; default /_portero
+	Aliases                   string // the prefix of the endpoints of another program; "": none
 }
 
 // The names under the prefix.
@@ -52,9 +53,9 @@ func (e Endpoints) callbackPath() string {
 	return e.Prefix + nameCallback
 }
 
-// Ours reports whether a decoded path belongs to Portero: one of the root forms, or anything under the prefix.
+// Ours reports whether a decoded path belongs to Portero: one of the root forms, or anything under a prefix of ours.
 func (e Endpoints) Ours(path string) bool {
-	if path == e.Prefix || strings.HasPrefix(path, e.Prefix+"/") {
+	if under(e.Prefix, path) || e.Aliases != "" && under(e.Aliases, path) {
 		return true
 	}
 	for _, own := range []string{e.SignIn, e.Callback, e.SignOut} {
@@ -64,6 +65,8 @@ func (e Endpoints) Ours(path string) bool {
 	}
 	return false
 }
+
+func under(prefix, path string) bool { return path == prefix || strings.HasPrefix(path, prefix+"/") }
 
 // Return keeps p unless it leads to an endpoint of ours, which would loop or sign out: then it is "/". The own page
 // and the page `signed-in` are places to return to.

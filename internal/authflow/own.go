@@ -66,26 +66,10 @@ func learned(s *session.Session) []page.LearnedItem {
 
 // Session handles GET /_portero/session: who is signed in, always as JSON. Absent claims are null.
 func (f *Flow) Session(w http.ResponseWriter, r *http.Request) error {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin") // a page of a sibling host brings the cookie along
-	found, err := f.lookup(r)
-	if err != nil {
-		x := telemetry.FromContext(r.Context())
-		x.Err = err
-		h.Set("Retry-After", "5")
-		h.Set("Portero-Code", x.SupportCode())
-		h.Set("Proxy-Status", "portero; error=proxy_internal_error")
-		return answerJSON(w, r, http.StatusServiceUnavailable, map[string]string{
-			"error": "unavailable", "message": "The session cannot be checked at the moment.",
-		})
+	s, err := f.sessionJSON(w, r)
+	if s == nil {
+		return err
 	}
-	if found.Session == nil {
-		return f.signedOutJSON(w, r)
-	}
-	s := found.Session
 	text := func(v string) *string {
 		if v == "" {
 			return nil
@@ -110,6 +94,44 @@ func (f *Flow) Session(w http.ResponseWriter, r *http.Request) error {
 		s.Subject, text(s.Identity.Email), verified, text(s.Identity.Name), text(s.Identity.Username), s.Identity.Roles,
 		s.CreatedAt.UTC(), f.Sessions.IdleEnds(s).UTC(), s.ExpiresAt.UTC(),
 	})
+}
+
+// OAuth2Userinfo handles GET /oauth2/userinfo: who is signed in, as oauth2-proxy says it.
+func (f *Flow) OAuth2Userinfo(w http.ResponseWriter, r *http.Request) error {
+	s, err := f.sessionJSON(w, r)
+	if s == nil {
+		return err
+	}
+	return answerJSON(w, r, http.StatusOK, struct {
+		User              string   `json:"user"`
+		Email             string   `json:"email"`
+		Groups            []string `json:"groups,omitempty"`
+		PreferredUsername string   `json:"preferredUsername,omitempty"`
+	}{s.Subject, s.Identity.Email, s.Identity.Roles, s.Identity.Username})
+}
+
+// sessionJSON is the session that an answer in JSON is about. nil: nobody is signed in, and that has been answered.
+func (f *Flow) sessionJSON(w http.ResponseWriter, r *http.Request) (*session.Session, error) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin") // a page of a sibling host brings the cookie along
+	found, err := f.lookup(r)
+	if err != nil {
+		x := telemetry.FromContext(r.Context())
+		x.Err = err
+		h.Set("Retry-After", "5")
+		h.Set("Portero-Code", x.SupportCode())
+		h.Set("Proxy-Status", "portero; error=proxy_internal_error")
+		return nil, answerJSON(w, r, http.StatusServiceUnavailable, map[string]string{
+			"error": "unavailable", "message": "The session cannot be checked at the moment.",
+		})
+	}
+	if found.Session == nil {
+		return nil, f.signedOutJSON(w, r)
+	}
+	return found.Session, nil
 }
 
 func (f *Flow) signedOutJSON(w http.ResponseWriter, r *http.Request) error {

@@ -117,6 +117,7 @@ var entries = []entry{
 	{path: "endpoints.callback", value: "/callback"},
 	{path: "endpoints.sign_out", value: "/sign-out"},
 	{path: "endpoints.prefix", value: "/_portero", doc: "nothing under it ever reaches an application"},
+	{path: "endpoints.aliases", doc: "oauth2-proxy: /oauth2/start, sign_in, sign_out, auth and userinfo answer too; see docs/migrating.md", words: []string{"", AliasesOAuth2Proxy}},
 
 	{path: "allow", doc: "who may come in where a route says nothing; an entry has the fields of routes[].allow", example: `
 - {email_domains: ["*"]}`},

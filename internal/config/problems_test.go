@@ -17,6 +17,9 @@ func TestEveryMistakeIsNamedWithItsPlaceAndRemedy(t *testing.T) {
 		prefix string
 		parts  []string
 	}{
+		"route under an alias":     {with("endpoints: {aliases: oauth2-proxy}") + "\nroutes: [{path: /oauth2/x, upstreams: [{url: http://a:1}]}]", "portero.yaml", []string{"routes[0].path", "under /oauth2", "endpoints.aliases"}},
+		"endpoint of an alias":     {with("endpoints: {aliases: oauth2-proxy, sign_in: /oauth2/start}"), "portero.yaml", []string{"endpoints.sign_in: is an endpoint of endpoints.aliases"}},
+		"alias of another program": {with("endpoints: {aliases: vouch}"), "portero.yaml", []string{"endpoints.aliases", "oauth2-proxy"}},
 		// YAML itself
 		"unknown key":                   {first("liste: 127.0.0.1:1"), "portero.yaml:1: liste: is not a key", []string{"did you mean listen?"}},
 		"unknown key, other separator":  {first("external-url: http://localhost"), "portero.yaml:1: external-url: is not a key", []string{"did you mean external_url?"}},

@@ -188,7 +188,11 @@ type Endpoints struct {
 	Callback string `key:"callback"`
 	SignOut  string `key:"sign_out"`
 	Prefix   string `key:"prefix"`
+	Aliases  string `key:"aliases"` // "": none
 }
+
+// The programs whose endpoints are answered too.
+const AliasesOAuth2Proxy = "oauth2-proxy"
 
 // Rule is one entry of `allow`: its fields must all hold, of a field's list any value is enough. Package access has the same
 // fields, and says what they mean.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -178,6 +179,8 @@ func (d *decoder) checkEndpoints(c *Config) {
 			d.problem(one.name, "is the path of %s; write another", seen[one.path])
 		case prefixOK && (one.path == e.Prefix || strings.HasPrefix(one.path, e.Prefix+"/")):
 			d.problem(one.name, "is under endpoints.prefix, where it answers anyway; write another path, or \"\" to switch it off")
+		case e.Aliases == AliasesOAuth2Proxy && slices.Contains([]string{"/oauth2/start", "/oauth2/sign_in", "/oauth2/sign_out", "/oauth2/auth", "/oauth2/userinfo"}, one.path):
+			d.problem(one.name, "is an endpoint of endpoints.aliases; write another path")
 		}
 		seen[one.path] = one.name
 	}

@@ -50,6 +50,9 @@ func (g *generation) router() *chi.Mux {
 	m.Method(http.MethodPost, e.EndSessionsPath(), g.handle(f.EndSessions))
 	get(e.Prefix+"/assets/{name}", g.asset)
 	m.Method(http.MethodPost, e.Prefix+"/backchannel-logout", g.handle(f.BackchannelLogout))
+	if e.Aliases != "" {
+		g.mountOAuth2(m)
+	}
 	m.NotFound(g.handle(func(http.ResponseWriter, *http.Request) error { return errNotFound }).ServeHTTP)
 	m.MethodNotAllowed(g.handle(func(_ http.ResponseWriter, r *http.Request) error {
 		return &methodNotAllowed{allow: allowed(m, r.URL.Path)}

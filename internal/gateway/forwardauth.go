@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,12 +34,17 @@ import (
 type question struct {
 	redirects bool   // PREFIX/auth-redirect, PREFIX/auth-page
 	page      bool   // PREFIX/auth-page
+	oauth2    bool   // /oauth2/auth: 202 instead of 200, and the headers of oauth2-proxy besides
+	narrows   bool   // /oauth2/auth?allowed_groups=…: it asks for more than our rules say
 	appended  string // the target that follows the endpoint's path; "": it is in X-Forwarded-Uri
 }
 
 // questionOf reads a request target. ok is false for one that asks nothing.
-func questionOf(prefix, requestURI string) (q question, ok bool) {
-	rest, ok := strings.CutPrefix(requestURI, prefix)
+func questionOf(e authflow.Endpoints, requestURI string) (q question, ok bool) {
+	if path, query, _ := strings.Cut(requestURI, "?"); e.Aliases != "" && path == e.Aliases+"/auth" {
+		return question{oauth2: true, narrows: query != ""}, true
+	}
+	rest, ok := strings.CutPrefix(requestURI, e.Prefix)
 	if !ok {
 		return question{}, false
 	}
@@ -65,7 +71,10 @@ func (g *generation) forwardAuth(w http.ResponseWriter, r *http.Request, from fo
 	leaveUnread(w, r)
 	x := telemetry.FromContext(r.Context())
 	x.Mode, x.Route = "forward-auth", "portero"
-	answer := &checkAnswer{ResponseWriter: w, redirects: q.redirects}
+	answer := &checkAnswer{ResponseWriter: w, redirects: q.redirects, passes: http.StatusOK}
+	if q.oauth2 {
+		answer.passes = http.StatusAccepted
+	}
 	asked, err := g.check(answer, r, from, named, refused, q)
 	if err != nil {
 		if asked.Method == http.MethodHead { // the answer to the question has a body
@@ -82,6 +91,11 @@ func (g *generation) check(w *checkAnswer, r *http.Request, from forwarded.Reque
 		g.log.Warn("forward-auth is answered to trusted proxies alone", "key", "trusted_proxies", "peer", from.Peer.String(),
 			"support_code", telemetry.FromContext(r.Context()).SupportCode())
 		return r, checkRefused(http.StatusForbidden, "the peer is not in trusted_proxies")
+	}
+	if q.narrows { // what is left out here would let more people pass
+		g.log.Warn("a check with parameters is denied: who may pass stands in the rules of routes", "key", "routes[].allow",
+			"support_code", telemetry.FromContext(r.Context()).SupportCode())
+		return r, checkRefused(http.StatusForbidden, "the check has parameters")
 	}
 	about, err := forwarded.ReadQuestion(r, named, q.appended)
 	if err != nil {
@@ -165,6 +179,9 @@ func (gen *generation) toldOf() []told {
 		if list[i].signed = gen.assertion(r.Identity); list[i].signed != nil {
 			list[i].names = append(list[i].names, list[i].signed.Headers...)
 		}
+		if gen.oauth2 != nil {
+			list[i].names = append(list[i].names, gen.oauth2.Names()...)
+		}
 	}
 	return list
 }
@@ -179,6 +196,11 @@ func (g *generation) tell(h http.Header, r *http.Request, at place, from forward
 			g.log.Warn("an identity header was left out: its value is too long or cannot be encoded", "header", name, "route", at.route.Name,
 				"subject", d.Identity.Subject)
 		}
+	}
+	if q.oauth2 {
+		besides := http.Header{} // a set removes what others have set
+		g.oauth2.Apply(besides, d.Identity)
+		maps.Copy(h, besides)
 	}
 	if about.signed != nil && d.Identity != nil {
 		request := signed.Request{Origin: g.config.Origin(from.Hostname()), Method: r.Method, Path: at.target.Raw}
@@ -230,10 +252,11 @@ func (g *generation) tell(h http.Header, r *http.Request, at place, from forward
 	}
 }
 
-// checkAnswer is the one place where the status of an answer to a check is written: it is 200 only after allow.
+// checkAnswer is the one place where the status of an answer to a check is written: it is one of success only after allow.
 type checkAnswer struct {
 	http.ResponseWriter
 	redirects bool
+	passes    int // the status after allow
 	allowed   bool
 	answered  bool
 }
@@ -242,7 +265,7 @@ type checkAnswer struct {
 func (a *checkAnswer) allow() {
 	a.allowed = true
 	a.Header().Set("Content-Length", "0")
-	a.WriteHeader(http.StatusOK)
+	a.WriteHeader(a.passes)
 }
 
 // WriteHeader writes the status, once.
@@ -253,7 +276,7 @@ func (a *checkAnswer) WriteHeader(status int) {
 	a.answered = true
 	switch {
 	case a.allowed:
-		status = http.StatusOK
+		status = a.passes
 	case status < http.StatusMultipleChoices:
 		status = http.StatusForbidden
 	case !a.redirects:

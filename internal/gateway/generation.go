@@ -56,6 +56,7 @@ type generation struct {
 	supports  []*page.Support  // :: route.Index → its support contact, nil for the general one
 	cors      []*cors          // :: route.Index → which other origins read its answers, nil for none
 	told      []told           // :: route.Index → what is told by answers to another proxy
+	oauth2    *assertion.Set   // what /oauth2/auth tells besides; nil: there is none
 	warned    sync.Map         // :: what has been warned of once → true
 	homeURL   string
 }
@@ -118,6 +119,12 @@ func (g *Gateway) build(cfg *config.Config, before *generation) (*generation, er
 			return 0
 		},
 		Now: g.opts.Now,
+	}
+	if gen.endpoints.Aliases != "" {
+		if gen.oauth2, err = oauth2Set(); err != nil {
+			gen.close()
+			return nil, err
+		}
 	}
 	gen.told = gen.toldOf()
 	if err := gen.buildProxies(g); err != nil {

@@ -28,7 +28,7 @@ func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.Client = from.Client.String()
 	}
 	r = r.WithContext(forwarded.NewContext(r.Context(), from))
-	if q, asks := questionOf(g.endpoints.Prefix, r.RequestURI); asks { // another proxy asks about a request
+	if q, asks := questionOf(g.endpoints, r.RequestURI); asks { // another proxy asks about a request
 		g.forwardAuth(w, r, from, r.Host, err, q)
 		return
 	}
