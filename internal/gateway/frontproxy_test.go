@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -347,6 +348,134 @@ func TestWebSocketsThroughFrontProxies(t *testing.T) {
 			c.Close(websocket.StatusNormalClosure, "")
 		})
 	}
+}
+
+// asker is a proxy that is tried by what it asks and does with the answers: its own source or documentation says so.
+type asker struct {
+	name string
+	file string // in deploy/forward-auth
+	key  string // of the list there that has the names of what the application is told
+	// ask is the question about a request of b's with the client's headers.
+	ask func(rig *gatewaytest.Rig, b *gatewaytest.Browser, row gatewaytest.AccessRow, headers map[string]string) *http.Request
+	// told changes the client's headers by an answer that lets the request pass.
+	told func(seen, answer http.Header, names []string)
+}
+
+var askers = []asker{
+	{
+		// pkg/middlewares/auth/forward.go and pkg/middlewares/forwardedheaders of Traefik 3.5: writeHeader, ServeHTTP.
+		"Traefik", "traefik.yaml", "authResponseHeaders",
+		func(rig *gatewaytest.Rig, b *gatewaytest.Browser, row gatewaytest.AccessRow, headers map[string]string) *http.Request {
+			host := strings.TrimPrefix(rig.URL, "http://")
+			_, port, _ := strings.Cut(host, ":")
+			maps.Copy(headers, map[string]string{
+				"X-Forwarded-Method": row.Method, "X-Forwarded-Proto": "http", "X-Forwarded-Host": host, "X-Forwarded-Uri": row.Path,
+				"X-Forwarded-Port": port, "X-Forwarded-Server": "traefik", "X-Real-Ip": headers["X-Forwarded-For"],
+			})
+			return b.Request(http.MethodGet, rig.URL+"/_portero/auth-redirect", nil, headers)
+		},
+		func(seen, answer http.Header, names []string) {
+			for _, name := range names {
+				seen.Del(name)
+				if values := answer.Values(name); len(values) > 0 {
+					seen[http.CanonicalHeaderKey(name)] = values
+				}
+			}
+		},
+	},
+	{
+		// envoy.extensions.filters.http.ext_authz.v3.HttpService: path_prefix, allowed_headers, allowed_upstream_headers; and the
+		// header by which the answer says what is to be removed.
+		"Envoy", "envoy.yaml", "allowed_upstream_headers",
+		func(rig *gatewaytest.Rig, b *gatewaytest.Browser, row gatewaytest.AccessRow, headers map[string]string) *http.Request {
+			maps.Copy(headers, map[string]string{
+				"X-Forwarded-Proto": "http", "X-Request-Id": "0f5c1a8e-7d4b-9c1f-8a63-1f2d3c4b5a69", "X-Envoy-Internal": "true",
+				"X-Envoy-Expected-Rq-Timeout-Ms": "10000", "Content-Length": "0",
+			})
+			return b.Request(row.Method, rig.URL+"/_portero/auth-redirect"+row.Path, nil, headers)
+		},
+		func(seen, answer http.Header, names []string) {
+			for _, name := range names {
+				if values := answer.Values(name); len(values) > 0 {
+					seen[http.CanonicalHeaderKey(name)] = values
+				}
+			}
+			for name := range strings.SplitSeq(answer.Get("X-Envoy-Auth-Headers-To-Remove"), ",") {
+				seen.Del(name)
+			}
+		},
+	},
+}
+
+// TestAccessMatrixAsOthersAsk: Traefik and Envoy are told the same, and what they do with it leaves nothing of what a client says about
+// itself.
+func TestAccessMatrixAsOthersAsk(t *testing.T) {
+	t.Parallel()
+	m := newMatrixRig(t, nil, nil)
+	for _, a := range askers {
+		t.Run(a.name, func(t *testing.T) {
+			names := namesIn(t, a.file, a.key)
+			for _, row := range gatewaytest.AccessRows() {
+				headers := maps.Clone(forged)
+				if headers["X-Forwarded-For"] = row.Client; row.Client == "" {
+					headers["X-Forwarded-For"] = "unknown"
+				}
+				b := m.browsers[row.Person.Name]
+				seen := http.Header{}
+				for name, value := range headers {
+					seen.Set(name, value)
+				}
+				for name, value := range b.Cookies("localhost") {
+					seen.Add("Cookie", name+"="+value)
+				}
+				r := b.Do(a.ask(m.rig, b, row, headers))
+				want := m.status(row)
+				switch {
+				case r.StatusCode != want || len(r.Header["Set-Cookie"]) != 0:
+					t.Errorf("%s: got %s %v, want %d (%s)", row.Name(), r.Status, r.Header, want, row.Want)
+				case want == http.StatusFound && !strings.HasPrefix(r.Header.Get("Location"), m.rig.URL+"/_portero/sign-in?return_to="):
+					t.Errorf("%s: sent to %s", row.Name(), r.Header.Get("Location"))
+				case want == http.StatusOK:
+					a.told(seen, r.Header, names)
+					var head strings.Builder
+					head.WriteString(row.Method + " " + row.Path + " HTTP/1.1\r\n")
+					seen.Write(&head)
+					m.wantTold(t, row, head.String()+"\r\n")
+				}
+			}
+		})
+	}
+}
+
+// namesIn are the names in the list under a key, wherever that stands in a file of deploy/forward-auth.
+func namesIn(t *testing.T, file, key string) []string {
+	t.Helper()
+	var names []string
+	var collect func(v any, inside bool)
+	collect = func(v any, inside bool) {
+		switch v := v.(type) {
+		case map[string]any:
+			for k, more := range v {
+				collect(more, inside || k == key)
+			}
+		case []any:
+			for _, more := range v {
+				collect(more, inside)
+			}
+		case string:
+			if inside {
+				names = append(names, v)
+			}
+		}
+	}
+	var whole map[string]any
+	if err := yaml.Unmarshal([]byte(adapted(t, file)), &whole); err != nil {
+		t.Fatal(err)
+	}
+	if collect(whole, false); len(names) == 0 {
+		t.Fatalf("%s has nothing under %s", file, key)
+	}
+	return names
 }
 
 // TestForwardAuthFiles: what stands in deploy/forward-auth replaces every header that an application is told by default, its cookies and its
