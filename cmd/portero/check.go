@@ -77,7 +77,10 @@ func printChecked(out io.Writer, cfg *config.Config, table *route.Table) error {
 		for _, u := range cfg.Routes[r.Index].Upstreams {
 			upstreams = append(upstreams, u.URL.String())
 		}
-		if len(upstreams) == 0 {
+		switch {
+		case cfg.Routes[r.Index].ForwardAuthOnly:
+			upstreams = []string{"asked about"}
+		case len(upstreams) == 0:
 			upstreams = []string{"-"}
 		}
 		fmt.Fprintf(w, "#   %s\t%s\t%s\t%s\t%s\t%s\n", strings.Join(r.Hosts, ","), path, methods, accessOf(cfg.Routes[r.Index]), strings.Join(upstreams, " "), r.Name)

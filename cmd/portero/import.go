@@ -34,7 +34,7 @@ be said exactly stays protected. Secrets are not copied; they stand in files tha
 // imported is what the flags of an import say.
 type imported struct {
 	externalURL, logtoEndpoint, appID string
-	upstreams, emailDomains           []string
+	upstreams, emailDomains, askedBy  []string
 	alpha, env, args                  string // names of files
 	comments                          bool
 }
@@ -46,6 +46,7 @@ func (i *imported) addFlags(c *cobra.Command) {
 	f.StringVar(&i.logtoEndpoint, "logto-endpoint", "", "the Logto tenant, like https://tenant.logto.app/")
 	f.StringVar(&i.appID, "app-id", "", "the application at Logto; portero setup apply makes one")
 	f.StringArrayVar(&i.upstreams, "upstream", nil, "the application, where the other proxy does not know it: URL, or HOST=URL for one host (several times)")
+	f.StringSliceVar(&i.askedBy, "asked-by", nil, "the address of a proxy that goes on asking about each request, where there is no --upstream; see docs/forward-auth.md")
 	f.StringSliceVar(&i.emailDomains, "email-domains", nil, "whose addresses come in, where the other proxy let in everybody who could sign in; * is everybody")
 	f.StringVar(&i.env, "env", "", "a file with the other proxy's variables, KEY=VALUE on each line")
 	f.BoolVar(&i.comments, "comments", false, "write what has no counterpart as comments on top, instead of on standard error")
@@ -184,7 +185,7 @@ func readInput(name string) ([]byte, error) {
 
 // options turns the flags into what the importer takes.
 func (i *imported) options() importer.Options {
-	o := importer.Options{ExternalURL: i.externalURL, LogtoEndpoint: i.logtoEndpoint, AppID: i.appID, EmailDomains: i.emailDomains,
+	o := importer.Options{ExternalURL: i.externalURL, LogtoEndpoint: i.logtoEndpoint, AppID: i.appID, EmailDomains: i.emailDomains, AskedBy: i.askedBy,
 		ReadFile: readInput, Upstreams: map[string]string{}}
 	for _, u := range i.upstreams {
 		host, target, ok := strings.Cut(u, "=")

@@ -52,6 +52,7 @@ type route struct {
 	name, path, match string
 	hosts, methods    []string
 	upstream          string // empty: none is known
+	asked             bool   // forward_auth_only
 	access            string
 	allow             []rule
 	strip, ownHost    bool // strip_prefix, and preserve_host: false
@@ -270,13 +271,16 @@ func (d *draft) addRoute(r *route) bool {
 			trial.items = append(trial.items, i)
 		}
 	}
+	if r.asked {
+		trial.items = append(trial.items, item{"trusted_proxies", "", d.o.AskedBy})
+	}
 	text, err := trial.render()
 	if err != nil {
 		d.note(r.from, "has a value that cannot be written; write it by hand")
 		return false
 	}
 	text = append(text, "insecure: [plain-http]\n"...)
-	for _, p := range d.problems(text, "routes", "allow", "external_url", "endpoints", "insecure") {
+	for _, p := range d.problems(text, "routes", "allow", "external_url", "endpoints", "insecure", "trusted_proxies") {
 		if !strings.HasSuffix(p.Key, ".upstreams") { // told once, at the end
 			d.note(r.from, "is not taken over: %s", p.Message)
 			return false
@@ -286,14 +290,15 @@ func (d *draft) addRoute(r *route) bool {
 	return true
 }
 
-// answersProxies sends a route's requests to the application that the other proxy did not know, because it only answered
-// the questions of another. Where Portero is to do the same, this is the one place.
+// answersProxies is for a route of an application that the other proxy did not know, because it only answered the questions of
+// another: Portero stands in front of it, at --upstream, or goes on answering.
 func (d *draft) answersProxies(r *route) {
 	host := ""
 	if len(r.hosts) == 1 {
 		host = r.hosts[0]
 	}
 	r.upstream = d.upstreamOf(host)
+	r.asked = r.upstream == "" && len(d.o.AskedBy) > 0
 }
 
 func (d *draft) upstreamOf(host string) string {
@@ -406,10 +411,13 @@ func (d *draft) result() (*Result, error) {
 		d.note("routes", "there is nothing to stand in front of; give --upstream http://HOST:PORT, or write routes")
 	}
 	for _, r := range d.routes {
-		if r.upstream == "" && r.access != config.AccessDeny {
-			d.note("routes", "where the application is stood with another proxy; give --upstream http://HOST:PORT, or --upstream HOST=URL for each host")
+		if r.upstream == "" && r.access != config.AccessDeny && !r.asked {
+			d.note("routes", "where the application is stood with another proxy; give --upstream http://HOST:PORT, or --upstream HOST=URL for each host; or, where that proxy goes on asking, --asked-by with its address")
 			break
 		}
+	}
+	if slices.ContainsFunc(d.routes, func(r *route) bool { return r.asked }) {
+		d.trustAsking()
 	}
 	needs := slices.ContainsFunc(d.routes, func(r *route) bool { return r.access == config.AccessSignedIn && len(r.allow) == 0 })
 	if needs && len(d.allow) == 0 {
@@ -431,6 +439,18 @@ func (d *draft) result() (*Result, error) {
 	}
 	head := "# Made from the configuration of " + d.peer + " by portero import. A comment names the option that a value comes from.\n\n"
 	return &Result{YAML: append([]byte(head), text...), Notes: together(d.notes)}, nil
+}
+
+// trustAsking writes who may ask, beside the proxies that are trusted already.
+func (d *draft) trustAsking() {
+	trusted := item{"trusted_proxies", "--asked-by", slices.Clone(d.o.AskedBy)}
+	for _, i := range d.items {
+		if list, ok := i.value.([]string); ok && i.key == trusted.key {
+			trusted = item{i.key, i.from + ", --asked-by", append(slices.Clone(list), d.o.AskedBy...)}
+		}
+	}
+	d.set(trusted)
+	d.note("the proxy in front", "it goes on asking: docs/forward-auth.md says what it has to send, and what it has to keep to itself")
 }
 
 // standIns are variables for what the operator still has to say, or to put into files.
@@ -456,7 +476,7 @@ var order = strings.Fields(`listen external_url trusted_proxies admin.metrics_li
 	logto.endpoint logto.app_id logto.app_secret_file
 	session.store session.lifetime session.secret_file
 	session.redis.url session.redis.url_file session.redis.addresses session.redis.master_name session.redis.cluster session.redis.tls.ca_file
-	endpoints.callback endpoints.prefix insecure log.level log.format log.access`)
+	endpoints.callback endpoints.prefix endpoints.aliases insecure log.level log.format log.access`)
 
 // render writes the configuration.
 func (d *draft) render() ([]byte, error) {
@@ -611,6 +631,9 @@ func (r *route) node() *yaml.Node {
 		list := sequence(one)
 		list.Style = yaml.FlowStyle
 		add("upstreams", list)
+	}
+	if r.asked {
+		add("forward_auth_only", truth(true))
 	}
 	add("access", text(r.access))
 	if len(r.allow) > 0 {

@@ -28,6 +28,8 @@ type Options struct {
 	// Upstreams are the applications where the other proxy does not know them, because it only answers another proxy's
 	// questions. // :: host → URL; under "" that of all other hosts
 	Upstreams map[string]string
+	// AskedBy are the addresses of proxies that go on asking about requests, of applications that are not among Upstreams.
+	AskedBy []string
 	// EmailDomains are the domains that come in where the other proxy let in everybody who could sign in. Empty: a note.
 	EmailDomains []string
 	// ReadFile reads a file that the other configuration names. nil: none is read.

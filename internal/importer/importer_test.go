@@ -174,6 +174,60 @@ func TestGolden(t *testing.T) {
 }
 
 // A configuration with the notes on top is the same configuration.
+// Where the proxy in front goes on asking, routes have no upstream, that proxy is trusted, and what it asks at is there.
+func TestAskedBy(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		peer    string
+		in      importer.Input
+		trusted string
+		alias   string
+	}{
+		"oauth2-proxy": {"oauth2-proxy", importer.Input{Config: []byte(`upstreams = ["static://202"]
+email_domains = ["example.com"]
+reverse_proxy = true
+trusted_proxy_ips = ["10.0.0.0/8"]
+skip_auth_routes = ["GET=^/health$"]`)}, "[10.0.0.0/8 192.0.2.7/32]", config.AliasesOAuth2Proxy},
+		"oauth2-proxy that says nothing of upstreams": {"oauth2-proxy", importer.Input{Config: []byte(`email_domains = ["example.com"]`)}, "[192.0.2.7/32]", config.AliasesOAuth2Proxy},
+		"traefik-forward-auth": {"traefik-forward-auth", importer.Input{Config: []byte(`domain = example.com
+rule.health.action = allow
+rule.health.rule = Path("/health")`)}, "[192.0.2.7/32]", ""},
+		"vouch": {"vouch", importer.Input{Config: []byte("vouch: {domains: [example.com]}")}, "[192.0.2.7/32]", ""},
+	} {
+		o := everything()
+		o.Dir, o.Upstreams, o.AskedBy = folder(t), nil, []string{"192.0.2.7"}
+		r, err := peers[tt.peer](tt.in, o)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		c, err := load(o.Dir, r.YAML)
+		if err != nil {
+			t.Errorf("%s: check refuses it: %v\n%s", name, err, r.YAML)
+			continue
+		}
+		if got := fmt.Sprint(c.TrustedProxies); got != tt.trusted || c.Endpoints.Aliases != tt.alias || len(c.Routes) == 0 {
+			t.Errorf("%s: trusted %s, aliases %q, %d routes; want %s and %q\n%s", name, got, c.Endpoints.Aliases, len(c.Routes), tt.trusted, tt.alias, r.YAML)
+		}
+		for _, one := range c.Routes {
+			if !one.ForwardAuthOnly || len(one.Upstreams) > 0 {
+				t.Errorf("%s: the route %s is not asked about\n%s", name, one.Path, r.YAML)
+			}
+		}
+		if text := notes(r); !strings.Contains(text, "docs/forward-auth.md") || strings.Contains(text, "give --upstream") {
+			t.Errorf("%s: notes:\n%s", name, text)
+		}
+		// An application that is named is stood in front of, whoever asks.
+		o.Upstreams = map[string]string{"": "http://wiki:8080"}
+		if r, err := peers[tt.peer](tt.in, o); err != nil || strings.Contains(string(r.YAML), "forward_auth_only") || strings.Contains(string(r.YAML), "192.0.2.7") {
+			t.Errorf("%s, with --upstream: %v\n%s", name, err, r.YAML)
+		}
+		o.Upstreams, o.AskedBy = nil, []string{"everybody"}
+		if r, err := peers[tt.peer](tt.in, o); err != nil || strings.Contains(string(r.YAML), "forward_auth_only") {
+			t.Errorf("%s, asked by nobody's address: %v\n%s", name, err, r.YAML)
+		}
+	}
+}
+
 func TestComments(t *testing.T) {
 	t.Parallel()
 	o := everything()

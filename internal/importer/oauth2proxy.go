@@ -500,13 +500,16 @@ func (d *oauth) applications() {
 	for _, u := range d.upstreams {
 		d.application(u)
 	}
-	if len(d.routes) == 0 && d.upstreamOf("") != "" { // file:///dev/null is one way to have none
+	if len(d.routes) == 0 && (d.upstreamOf("") != "" || len(d.o.AskedBy) > 0) { // file:///dev/null is one way to have none
 		d.asked = true
 		r := &route{path: "/", match: config.MatchPrefix, access: config.AccessSignedIn, from: "--upstream"}
 		d.answersProxies(r)
 		d.addRoute(r)
 	}
-	if d.asked {
+	switch {
+	case d.asked && slices.ContainsFunc(d.routes, func(r *route) bool { return r.asked }):
+		d.set(item{"endpoints.aliases", "--asked-by", config.AliasesOAuth2Proxy})
+	case d.asked:
 		d.note("upstreams", "it answered another proxy's questions; Portero stands in front of the application itself, at --upstream")
 	}
 	protected := slices.Clone(d.routes)
@@ -593,7 +596,7 @@ func (d *oauth) publicRoute(p public, protected []*route) {
 		d.note(p.from, "is below a path that is taken away before forwarding, which a route below it cannot do: it stays protected")
 		return
 	}
-	d.addRoute(&route{path: p.path, match: p.match, methods: p.methods, upstream: best.upstream, access: config.AccessPublic,
+	d.addRoute(&route{path: p.path, match: p.match, methods: p.methods, upstream: best.upstream, asked: best.asked, access: config.AccessPublic,
 		ownHost: best.ownHost, timeout: best.timeout, from: p.from})
 }
 

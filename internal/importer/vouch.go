@@ -290,7 +290,9 @@ func (d *vouch) application() {
 		d.answersProxies(&other)
 		d.addRoute(&other)
 	}
-	d.note("routes", "Portero stands in front of the applications itself; give --upstream HOST=URL for each host, and the proxy in front needs no auth_request")
+	if len(d.o.AskedBy) == 0 {
+		d.note("routes", "Portero stands in front of the applications itself; give --upstream HOST=URL for each host, and the proxy in front needs no auth_request")
+	}
 }
 
 // rest tells what has no counterpart.
