@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ func frontChecks(o Options) (checks []check, end func()) {
 		{"configuration", r.checkLoaded},
 		{"listen", r.checkListen},
 		{"external-url", r.checkExternalURL},
+		{"forward-auth", r.checkForwardAuth},
 		{"trusted-proxies", r.checkTrustedProxies},
 	}, r.asker.client.CloseIdleConnections
 }
@@ -158,6 +160,25 @@ func (r *running) askExternalURL(ctx context.Context) Finding {
 		return failed("the gateway at external_url", fmt.Sprintf("somebody else answers at %s, with %d", at, a.status), "let the proxy in front pass every path of that host to "+r.config.Listen+", or correct external_url")
 	}
 	return ok("%s reaches it", at)
+}
+
+// checkForwardAuth: a proxy that asks about requests keeps the checks to itself.
+func (r *running) checkForwardAuth(ctx context.Context) Finding {
+	if !slices.ContainsFunc(r.config.Routes, func(one config.Route) bool { return one.ForwardAuthOnly }) {
+		return ok("no route has forward_auth_only")
+	}
+	if !r.runs(ctx) {
+		return see("gateway")
+	}
+	checks := r.config.Endpoints.Prefix + "/auth"
+	switch a := r.asker.get(ctx, r.typed()+checks); {
+	case a.problem != "":
+		return see("external-url")
+	case a.ours:
+		return failed("the checks are for the proxy in front alone", fmt.Sprintf("anybody can ask at %s, and the answers hold what is for the application", r.typed()+checks),
+			fmt.Sprintf("answer %s and all that begins with it with 404 in the proxy in front; docs/forward-auth.md has how (routes[].forward_auth_only)", checks))
+	}
+	return ok("the proxy in front keeps the checks to itself")
 }
 
 // typed is external_url without a path.

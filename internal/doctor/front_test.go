@@ -126,6 +126,28 @@ func TestExternalURL(t *testing.T) {
 	})
 }
 
+func TestForwardAuth(t *testing.T) {
+	t.Parallel()
+	asked := func(listen, address string) Finding {
+		r := runningAt(t, listen, "external_url: "+address+"\n")
+		r.config.Routes[0].ForwardAuthOnly = true
+		return r.checkForwardAuth(t.Context())
+	}
+	open := front(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/_portero/auth" {
+			t.Errorf("got a request for %s", r.URL)
+		}
+		w.Header().Set("Proxy-Status", "portero; error=http_request_denied")
+		w.WriteHeader(http.StatusBadRequest)
+	}, nil)
+	admin := func() string { return adminOf(t, 200, isReady, "") }
+	outcome(t, asked(admin(), open), Failed, "/_portero/auth", "404", "forward_auth_only")
+	outcome(t, asked(admin(), serves(t, 404, nil)), OK)
+	outcome(t, asked(admin(), "http://"+closedPort(t)), Skipped, "see external-url")
+	outcome(t, asked(closedPort(t), open), Skipped, "see gateway")
+	outcome(t, runningAt(t, admin(), "").checkForwardAuth(t.Context()), OK, "forward_auth_only")
+}
+
 func TestSessionStore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -138,9 +138,9 @@ func TestFrontTogether(t *testing.T) {
 		for _, one := range runAll(t.Context(), checks) {
 			got[one.Check] = fmt.Sprint(one.Status, " ", one.Seen)
 		}
-		want := map[string]string{"gateway": "ok ", "configuration": "ok ", "listen": "ok ", "external-url": "warning https://localhost", "trusted-proxies": "skipped see external-url"}
+		want := map[string]string{"gateway": "ok ", "configuration": "ok ", "listen": "ok ", "external-url": "warning https://localhost", "trusted-proxies": "skipped see external-url", "forward-auth": "ok no route"}
 		if !runs { // the certificate is of an authority that this machine does not know
-			want = map[string]string{"gateway": "skipped no gateway runs", "configuration": "skipped see gateway", "listen": "ok free", "external-url": "skipped see gateway", "trusted-proxies": "skipped see gateway"}
+			want = map[string]string{"gateway": "skipped no gateway runs", "configuration": "skipped see gateway", "listen": "ok free", "external-url": "skipped see gateway", "trusted-proxies": "skipped see gateway", "forward-auth": "ok no route"}
 		}
 		for name, begins := range want {
 			if !strings.HasPrefix(got[name], begins) {
