@@ -515,3 +515,24 @@ func TestForwardAuthFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestForwardAuthLines: what docs/forward-auth.md shows of the files stands in them.
+func TestForwardAuthLines(t *testing.T) {
+	t.Parallel()
+	text := adapted(t, "../../docs/forward-auth.md")
+	blocks := regexp.MustCompile("(?s)From \\[[^\\]]+\\]\\(\\.\\./deploy/forward-auth/([^)]+)\\)[^\n]*:\n\n```[a-z]+\n(.*?)```").FindAllStringSubmatch(text, -1)
+	if len(blocks) != 5 {
+		t.Fatalf("got %d blocks, want one of each proxy", len(blocks))
+	}
+	for _, block := range blocks {
+		var lines []string
+		for line := range strings.Lines(adapted(t, block[1])) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+		for line := range strings.Lines(block[2]) {
+			if !slices.Contains(lines, strings.TrimSpace(line)) {
+				t.Errorf("%s does not have the line %q", block[1], strings.TrimSpace(line))
+			}
+		}
+	}
+}
