@@ -41,7 +41,7 @@ var triedElsewhere = map[string]string{
 	"admin.token": "OP-03", "admin.token_file": "CF-04, OP-03", "admin.hosts": "OP-03", "trusted_proxies": "TP", "logto.ca_file": "CF-03", "session.secret": "CF-02", "session.secret_file": "CF-02", "session.redis.key_prefix": "CF-08",
 	"session.lifetime": "SE", "session.idle_timeout": "SE", "session.after_idle": "SE", "session.refresh_grace": "RT", "session.redis.tls.ca_file": "CF-04", "endpoints.prefix": "OP-01",
 	"routes[].step_up.max_age": "gateway.TestStepUp", "routes[].forward_auth_only": "FA-11", "routes[].bearer.audience": "AT-03", "routes[].access_token.resource": "gateway.TestAccessTokenRefused", "routes[].access_token.organization": "gateway.TestAccessTokenRefused",
-	"routes[].cors.origins": "gateway.TestCORSRefuses", "routes[].cors.methods": "gateway.TestCORSPreflight", "routes[].cors.headers": "gateway.TestCORSPreflight", "routes[].cors.credentials": "gateway.TestCORSOnAnswers",
+	"routes[].cors.origins": "CO-01", "routes[].cors.methods": "CO-04", "routes[].cors.headers": "CO-04", "routes[].cors.credentials": "CO-02",
 }
 
 // restricting are the options that are tried here, each by what it lets Alice do and what not.

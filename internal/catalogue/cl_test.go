@@ -22,7 +22,7 @@ var claims = family{ID: "CL", Title: "Claims in headers", Attacks: []attack{
 	{ID: "CL-02", Name: "other control characters", Want: "as CL-01", Why: "NUL and DEL are refused by transports, a tab passes them", Test: controls},
 	{ID: "CL-03", Name: "text that is not ASCII", Want: "the configured encoding, which can be undone, or left out", Why: "raw UTF-8 is Latin-1 to old applications", Test: notASCII},
 	{ID: "CL-04", Name: "size", Want: "4 KiB a header and 16 KiB together at most, whole or not at all; a sign-in with more than 64 KiB of claims ends on a page", Why: "a part of a value means something else: admin2 becomes admin", Test: size,
-		Missing: "There is no setting that answers 403 where a header is left out."},
+		Missing: "overflow: deny, which answers 403 instead, is tried in CF-05."},
 	{ID: "CL-05", Name: "lists", Want: "an element with the separator is escaped or dropped; an empty list leaves no header", Why: "a role with a comma would be two roles", Test: lists},
 	{ID: "CL-06", Name: "objects", Want: "no header, save for a configured path to a member", Why: "what a language prints for an object is no format", Test: objects,
 		Missing: "There is no encoding that sends an object as JSON."},

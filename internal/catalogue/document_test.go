@@ -14,11 +14,11 @@ var sizes = map[string]int{
 	"HS": 17, "RD": 20, "PA": 25, "HO": 8, "TP": 7, "ST": 14, "CB": 10, "SE": 13, "CK": 14, "SO": 9, "BL": 14, "JW": 18, "RT": 10, "IP": 12, "SM": 15,
 	"H2": 8, "ME": 3, "WS": 9, "CL": 13, "DN": 6, "XS": 6, "CA": 6, "TL": 7, "DS": 15, "UP": 12, "SR": 6, "LG": 7, "OP": 8, "CF": 10,
 
-	"IN": 25, "FA": 11, "AT": 14,
+	"IN": 25, "FA": 11, "AT": 14, "CO": 7, "SA": 7, "EX": 6,
 }
 
 // withoutGap are the families in which every attack has to be tried.
-var withoutGap = []string{"HS", "PA", "ST", "CB", "SE", "CK", "SO", "BL", "JW", "DN", "IN", "FA", "AT"}
+var withoutGap = []string{"HS", "PA", "ST", "CB", "SE", "CK", "SO", "BL", "JW", "DN", "IN", "FA", "AT", "CO", "SA", "EX"}
 
 // knownAttacks is how many there are of the known ones, and leastTried how many of them have to be tried.
 const knownAttacks, leastTried = 322, 300

@@ -199,4 +199,38 @@ var guards = []guard{
 	{File: "gateway/bearer.go", Old: "if len(lines) != 1 {", New: "if len(lines) == 0 {", Attacks: []string{"AT-07"}},
 	{File: "gateway/bearer.go", Old: "!isToken68(token) {", New: `isToken68(" ") {`, Attacks: []string{"AT-07"}},
 	{File: "gateway/accesstoken.go", Old: `r.Authorization == config.AuthorizationDrop || r.Bearer.Audience != "" ||`, New: "r.Authorization == config.AuthorizationDrop ||", Attacks: []string{"AT-09"}},
+
+	// Pages of other origins.
+	{File: "gateway/cors.go", Old: "case slices.Contains(c.origins, origins[0]):", New: "case slices.ContainsFunc(c.origins, func(o string) bool { return strings.HasPrefix(origins[0], o) }):", Attacks: []string{"CO-01"}},
+	{File: "gateway/cors.go", Old: "case slices.Contains(c.origins, origins[0]):", New: "case slices.ContainsFunc(c.origins, func(o string) bool { return strings.EqualFold(origins[0], o) }):", Attacks: []string{"CO-01"}},
+	{File: "gateway/cors.go", Old: "case slices.Contains(c.origins, origins[0]):", New: `case slices.Contains(c.origins, origins[0]) || origins[0] == "null" && c.credentials:`, Attacks: []string{"CO-02"}},
+	{File: "gateway/cors.go", Old: "if len(origins) != 1 {", New: "if len(origins) == 0 {", Attacks: []string{"CO-03"}},
+	{File: "gateway/cors.go", Old: "r.Method != http.MethodOptions || len(asked) != 1 ||", New: "len(asked) != 1 ||", Attacks: []string{"CO-04"}},
+	{File: "gateway/cors.go", Old: "r.Method != http.MethodOptions || len(asked) != 1 ||", New: "r.Method != http.MethodOptions || len(asked) == 0 ||", Attacks: []string{"CO-04"}},
+	{File: "gateway/cors.go", Old: "if !httpguts.ValidHeaderFieldName(names[i]) {", New: "if !httpguts.ValidHeaderFieldValue(names[i]) {", Attacks: []string{"CO-04"}},
+	{File: "gateway/cors.go", Old: `h.Add("Vary", "Origin")`, New: "", Attacks: []string{"CO-06"}},
+	{File: "upstream/response.go", Old: `if p.cfg.DropSharing &&`, New: `if false && p.cfg.DropSharing &&`, Attacks: []string{"CO-05"}},
+
+	// Signed assertions, beside the application.
+	{File: "verify/verify.go", Old: `case header["alg"] != "ES256":`, New: `case header["alg"] == "":`, Attacks: []string{"SA-02"}},
+	{File: "verify/verify.go", Old: `case header["typ"] != "JWT":`, New: `case header["typ"] == "":`, Attacks: []string{"SA-02"}},
+	{File: "verify/verify.go", Old: `if name != "alg" && name != "kid" && name != "typ" {`, New: `if name == "" {`, Attacks: []string{"SA-02"}},
+	{File: "verify/verify.go", Old: "if !ecdsa.Verify(", New: "if false && !ecdsa.Verify(", Attacks: []string{"SA-02"}},
+	{File: "verify/verify.go", Old: `case claims["iss"] != c.Issuer:`, New: `case claims["iss"] == nil:`, Attacks: []string{"SA-03"}},
+	{File: "verify/verify.go", Old: `case claims["aud"] != c.Audience:`, New: `case claims["aud"] == nil:`, Attacks: []string{"SA-03", "SA-07"}},
+	{File: "verify/verify.go", Old: "case issued.After(at.Add(slack)):", New: "case false:", Attacks: []string{"SA-03"}},
+	{File: "verify/verify.go", Old: "case !ends.Add(slack).After(at):", New: "case false:", Attacks: []string{"SA-03"}},
+	{File: "verify/verify.go", Old: "case ends.Sub(issued) > longest || !ends.After(issued):", New: "case false:", Attacks: []string{"SA-03"}},
+	{File: "verify/verify.go", Old: "if name != header && assertion.Fold(name) == folded {", New: "if name != header && assertion.Fold(name) == folded && false {", Attacks: []string{"SA-04"}},
+	{File: "verify/verify.go", Old: "case len(values) > 1:", New: "case false:", Attacks: []string{"SA-04"}},
+	{File: "verify/verify.go", Old: "case c.Method && !isMethod:", New: "case false:", Attacks: []string{"SA-05"}},
+	{File: "verify/verify.go", Old: "case c.Path && !isPath:", New: "case false:", Attacks: []string{"SA-05"}},
+	{File: "verify/verify.go", Old: `case isMethod && (method == "" || htm != method):`, New: "case false:", Attacks: []string{"SA-05", "SA-07"}},
+	{File: "verify/verify.go", Old: `case isPath && (path == "" || pathOf(htu) != path):`, New: "case false:", Attacks: []string{"SA-05", "SA-07"}},
+	{File: "verify/handler.go", Old: "if values := h[name]; len(values) == 1 {", New: "if values := h[name]; len(values) > 0 {", Attacks: []string{"SA-05"}},
+
+	// Conditions in rules.
+	{File: "access/match.go", Old: "case err != nil:\n\t\t\treturn miss{field: fieldExpression, trouble: expression.KindOf(err)}", New: "case err != nil && expression.KindOf(err) != \"\":", Attacks: []string{"EX-01", "EX-02"}},
+	{File: "access/match.go", Old: "case entries > maxEntries:", New: "case entries < 0:", Attacks: []string{"EX-06"}},
+	{File: "guard/guard.go", Old: "if d.Outcome != Allow && r.Route.ReportOnly {", New: "if d.Outcome != Allow && (r.Route.ReportOnly || d.Trouble != \"\") {", Attacks: []string{"EX-01"}},
 }

@@ -65,7 +65,7 @@ var identityHeaders = family{ID: "HS", Title: "Identity headers", Attacks: []att
 	{ID: "HS-15", Name: "what an application says to the browser", Want: "no identity header, no cookie of the gateway's and no command to a server in front leaves", Why: "an application, or a script in it, overwrites the session", Test: responseSide,
 		Missing: "The gateway has no setting for Strict-Transport-Security and sends none, so the application's own stands."},
 	{ID: "HS-16", Name: "tokens and cookies of ours", Want: "neither a token nor a cookie of the gateway's reaches the application; its own cookies arrive byte for byte", Why: "a token that leaks signs in elsewhere", Test: tokensStay,
-		Missing: "Routes cannot ask for the access token of a person yet, so none opts in."},
+		Missing: "Routes that ask for the access token of a person are tried by gateway.TestAccessTokenRefused and its neighbours; here none asks."},
 	{ID: "HS-17", Name: "Authorization of the client", Want: "passed, or dropped where the route says so", Why: "old applications take both identities", Test: authorization},
 }}
 

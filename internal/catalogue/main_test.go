@@ -51,7 +51,7 @@ var knownFamilies = []family{
 }
 
 // ownFamilies are attacks on what this gateway has of its own.
-var ownFamilies = []family{invitations, forwardAuths, accessTokens}
+var ownFamilies = []family{invitations, forwardAuths, accessTokens, otherOrigins, signedAssertions, conditions}
 
 // families are all of them, in the order of the document.
 var families = slices.Concat(knownFamilies, ownFamilies)

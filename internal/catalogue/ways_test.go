@@ -17,6 +17,7 @@ type doors struct {
 	inviters          map[*front]*inviter // nil: they do not run yet
 	asked             [2]*front           // inside TLS, and plain: those that trust whoever asks about a request
 	apis              [2]*front           // … that take access tokens
+	shared            [2]*front           // … that other origins may read
 }
 
 // TLS is the one that speaks TLS, HTTP/1.1 and HTTP/2.
