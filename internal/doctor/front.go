@@ -170,13 +170,18 @@ func (r *running) checkForwardAuth(ctx context.Context) Finding {
 	if !r.runs(ctx) {
 		return see("gateway")
 	}
-	checks := r.config.Endpoints.Prefix + "/auth"
-	switch a := r.asker.get(ctx, r.typed()+checks); {
-	case a.problem != "":
-		return see("external-url")
-	case a.ours:
-		return failed("the checks are for the proxy in front alone", fmt.Sprintf("anybody can ask at %s, and the answers hold what is for the application", r.typed()+checks),
-			fmt.Sprintf("answer %s and all that begins with it with 404 in the proxy in front; docs/forward-auth.md has how (routes[].forward_auth_only)", checks))
+	checks := []string{r.config.Endpoints.Prefix + "/auth"}
+	if r.config.Endpoints.Aliases == config.AliasesOAuth2Proxy {
+		checks = append(checks, "/oauth2/auth")
+	}
+	for _, path := range checks {
+		switch a := r.asker.get(ctx, r.typed()+path); {
+		case a.problem != "":
+			return see("external-url")
+		case a.ours:
+			return failed("the checks are for the proxy in front alone", fmt.Sprintf("anybody can ask at %s, and the answers hold what is for the application", r.typed()+path),
+				fmt.Sprintf("answer %s and all that begins with it with 404 in the proxy in front; docs/forward-auth.md has how (routes[].forward_auth_only)", path))
+		}
 	}
 	return ok("the proxy in front keeps the checks to itself")
 }

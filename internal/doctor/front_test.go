@@ -140,9 +140,17 @@ func TestForwardAuth(t *testing.T) {
 		w.Header().Set("Proxy-Status", "portero; error=http_request_denied")
 		w.WriteHeader(http.StatusBadRequest)
 	}, nil)
+	alias := front(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/oauth2/auth" {
+			w.Header().Set("Proxy-Status", "portero; error=http_request_denied")
+		}
+		w.WriteHeader(http.StatusNotFound)
+	}, nil)
 	admin := func() string { return adminOf(t, 200, isReady, "") }
 	outcome(t, asked(admin(), open), Failed, "/_portero/auth", "404", "forward_auth_only")
 	outcome(t, asked(admin(), serves(t, 404, nil)), OK)
+	outcome(t, asked(admin(), alias), OK)
+	outcome(t, asked(admin(), alias+"\nendpoints: {aliases: oauth2-proxy}"), Failed, "/oauth2/auth", "404")
 	outcome(t, asked(admin(), "http://"+closedPort(t)), Skipped, "see external-url")
 	outcome(t, asked(closedPort(t), open), Skipped, "see gateway")
 	outcome(t, runningAt(t, admin(), "").checkForwardAuth(t.Context()), OK, "forward_auth_only")
