@@ -183,10 +183,35 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// isTest says whether this package or the one of replicas has a test of that name.
+// TestOptionsAreTried keeps triedElsewhere true: the cases that it names are there.
+func TestOptionsAreTried(t *testing.T) {
+	t.Parallel()
+	for path, where := range triedElsewhere {
+		for name := range strings.SplitSeq(where, ", ") {
+			test, isOfGateway := strings.CutPrefix(name, "gateway.")
+			if isOfGateway && !isTest(t, test) || !isOfGateway && !isTried(name) {
+				t.Errorf("%s: %s is said to try it, and there is no such case", path, name)
+			}
+		}
+	}
+}
+
+// isTried says whether there is a family or an attack of that name that is tried.
+func isTried(name string) bool {
+	for _, f := range families {
+		for _, a := range f.Attacks {
+			if a.Test != nil && (a.ID == name || f.ID == name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isTest says whether this package, the gateway's or the one of replicas has a test of that name.
 func isTest(t *testing.T, name string) bool {
 	t.Helper()
-	for _, pattern := range []string{"*_test.go", "../replicas/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "../gateway/*_test.go", "../replicas/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
