@@ -27,6 +27,7 @@ package assertion
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func Preset(name string) ([]Header, error) {
 // Set is the headers of one route, ready to be applied. A nil Set sets none and removes what every Set removes.
 type Set struct {
 	headers []prepared
-	own     map[string]struct{} // :: folded name of a configured header → nothing
+	own     map[string]struct{} // :: folded name of a configured header, of this set or another of the gateway → nothing
 	denies  bool                // at least one of them
 }
 
@@ -171,6 +172,22 @@ func NewSet(headers []Header, others ...string) (*Set, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// Together makes each of the sets of a gateway remove what any of them sets: routes may lead to one application, which would take
+// on one route what the gateway says on another. Nil sets are left out.
+func Together(sets []*Set) {
+	all := map[string]struct{}{}
+	for _, s := range sets {
+		if s != nil {
+			maps.Copy(all, s.own)
+		}
+	}
+	for _, s := range sets {
+		if s != nil {
+			s.own = all
+		}
+	}
 }
 
 // Names are the names of the headers that the set can emit, canonical and in order.

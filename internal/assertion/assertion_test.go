@@ -339,3 +339,28 @@ func person(t testing.TB, claims string) *identity.Identity {
 	}
 	return &id
 }
+
+// A name that one set of a gateway sets is removed by all of them, and set by that one alone.
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	set := func(name string) *assertion.Set {
+		s, err := assertion.NewSet([]assertion.Header{{Name: name, Claims: []string{"sub"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	sets := []*assertion.Set{set("X-Badge"), nil, set("X-Team")}
+	assertion.Together(sets)
+	for i, name := range map[int]string{0: "X-Badge", 2: "X-Team"} {
+		h := http.Header{"X-Badge": {"root"}, "X_team": {"root"}, "X-Teams": {"kept"}}
+		sets[i].Apply(h, &identity.Identity{Subject: "u1"})
+		if diff := cmp.Diff(http.Header{name: {"u1"}, "X-Teams": {"kept"}}, h); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		answer := http.Header{"X-Badge": {"root"}, "X-Team": {"root"}}
+		if sets[i].StripResponse(answer); len(answer) != 0 {
+			t.Errorf("%s: an answer keeps %v", name, answer)
+		}
+	}
+}

@@ -167,21 +167,23 @@ func (g *generation) answerCheck(w *checkAnswer, r *http.Request, at place, from
 
 // told is what the application behind another proxy is told by the answers about one route.
 type told struct {
-	names  []string          // of all headers that an answer can have for the application, canonical
+	names  []string          // of all headers that an answer about any route can have for an application, canonical
 	signed *signed.Assertion // nil: there is none
 }
 
 // toldOf are those of all routes.
 func (gen *generation) toldOf() []told {
-	list := make([]told, len(gen.config.Routes))
+	list, names := make([]told, len(gen.config.Routes)), gen.oauth2.Names()
 	for i, r := range gen.config.Routes {
-		list[i].names = slices.Clone(gen.headers[i].Names())
+		names = append(names, gen.headers[i].Names()...)
 		if list[i].signed = gen.assertion(r.Identity); list[i].signed != nil {
-			list[i].names = append(list[i].names, list[i].signed.Headers...)
+			names = append(names, list[i].signed.Headers...)
 		}
-		if gen.oauth2 != nil {
-			list[i].names = append(list[i].names, gen.oauth2.Names()...)
-		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	for i := range list {
+		list[i].names = names
 	}
 	return list
 }

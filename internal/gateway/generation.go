@@ -360,6 +360,7 @@ func headerSets(cfg *config.Config) ([]*assertion.Set, error) {
 			errs = append(errs, fmt.Errorf("routes[%d].identity: %w", i, err))
 		}
 	}
+	assertion.Together(sets)
 	return sets, errors.Join(errs...)
 }
 

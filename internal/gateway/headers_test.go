@@ -139,3 +139,26 @@ func lineWith(text string, words ...string) bool {
 	}
 	return false
 }
+
+// What one route tells its application nobody can tell it by another route, signed in or not, in no spelling.
+func TestHeadersOfAnotherRoute(t *testing.T) {
+	t.Parallel()
+	rig := gatewaytest.New(t, &gatewaytest.Options{Routes: `
+  - {name: badge, path: /badge, identity: {headers: [{name: X-Badge, claim: sub}], assertion: {enabled: true, header: X-Proof}}, upstreams: [{url: UPSTREAM}]}
+  - {name: open, path: /open, access: public, upstreams: [{url: UPSTREAM}]}
+  - {name: app, path: /, upstreams: [{url: UPSTREAM}]}
+`})
+	b := rig.SignedIn(t, "/")
+	for _, path := range []string{"/open", "/app", "/badge"} {
+		for _, name := range []string{"X-Badge", "x_badge", "X.Badge", "X-Proof", "x-proof", "X_Proof"} {
+			req := b.Request("GET", rig.URL+path, nil, nil)
+			req.Header[name] = []string{"forged"}
+			if r := b.Do(req); r.StatusCode != http.StatusOK || strings.Contains(rig.Upstream.Last(), "forged") {
+				t.Errorf("%s with %s: got %s, the application saw\n%s", path, name, r.Status, rig.Upstream.Last())
+			}
+		}
+	}
+	if got := gatewaytest.Header(rig.Upstream.Last(), "X-Badge"); len(got) != 1 || got[0] != "t8x4l8ohti1t" {
+		t.Errorf("X-Badge of the route itself: got %q, want the subject", got)
+	}
+}
