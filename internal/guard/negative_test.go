@@ -44,7 +44,7 @@ var restrictingRules = map[string]string{
 }
 
 // unrestricting are the keys of a route that say nothing about who comes in.
-var unrestricting = strings.Fields(`name title upstreams strip_prefix preserve_host timeouts authorization cache identity support access_token bearer`)
+var unrestricting = strings.Fields(`name title upstreams strip_prefix preserve_host timeouts authorization cache identity support access_token bearer cors forward_auth_only`)
 
 func keysOf(t reflect.Type) []string {
 	var keys []string
