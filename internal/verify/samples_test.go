@@ -3,6 +3,7 @@ package verify_test
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -24,15 +25,19 @@ import (
 type sample struct {
 	language string
 	file     string
-	programs []string // what runs it
+	programs []string // what runs it, or looks for its library
 	lacks    []string // fails where the library of the sample is not there
 }
+
+// jars are Jackson where Debian's package has it, and the folder of the sample.
+const jars = ".:/usr/share/java/jackson-core.jar:/usr/share/java/jackson-annotations.jar:/usr/share/java/jackson-databind.jar"
 
 var samples = []sample{
 	{"go", "main.go", []string{"go"}, []string{"version"}},
 	{"python", "sample.py", []string{"python3", "/usr/bin/python3"}, []string{"-c", "import jwt, cryptography"}},
 	{"php", "sample.php", []string{"php"}, []string{"-r", "exit(function_exists('openssl_verify') ? 0 : 1);"}},
 	{"js", "sample.mjs", []string{"node"}, []string{"-e", "require.resolve('jose')"}},
+	{"java", "Subject.java", []string{"javap"}, []string{"-cp", jars, "com.fasterxml.jackson.databind.ObjectMapper"}},
 }
 
 // command is how the sample is run, in dir, with a token and the URL of the key set as its arguments.
@@ -65,14 +70,22 @@ func (s sample) command(t *testing.T, dir string) []string {
 		if cmd.Run() != nil {
 			continue
 		}
-		if s.language != "go" {
-			return []string{program, file}
+		var build []string
+		run := []string{program, file}
+		switch s.language {
+		case "go":
+			run = []string{filepath.Join(dir, "sample")}
+			build = []string{"go", "build", "-o", run[0], file}
+		case "java":
+			run = []string{"java", "-cp", jars, "Subject"}
+			build = []string{"javac", "-cp", jars, file}
 		}
-		binary := filepath.Join(dir, "sample")
-		if out, err := exec.Command("go", "build", "-o", binary, file).CombinedOutput(); err != nil {
-			t.Fatalf("go: %v\n%s", err, out)
+		if build != nil {
+			if out, err := exec.Command(build[0], build[1:]...).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v\n%s", build[0], err, out)
+			}
 		}
-		return []string{binary}
+		return run
 	}
 	gatewaytest.Lacks(t, "no "+s.programs[0]+" on this machine, or not the library of the sample")
 	return nil
@@ -93,30 +106,27 @@ func TestSamples(t *testing.T) {
 		w.Write(k.JWKS())
 	}))
 	t.Cleanup(portero.Close)
-	good, err := (&signed.Assertion{Keys: k, Issuer: issuer}).Token(&identity.Identity{Subject: "u1", Name: "José", Roles: []string{"admin"}}, signed.Request{Origin: audience})
-	if err != nil {
-		t.Fatal(err)
-	}
 	now := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
 	claim := func(changes map[string]any) string {
-		all := map[string]any{"iat": now(0), "exp": now(time.Minute)}
+		all := map[string]any{"iat": now(0), "exp": now(time.Hour)}
 		maps.Copy(all, changes)
 		return s.token(all)
 	}
 	fresh := claim(nil)
 	parts := strings.Split(fresh, ".")
 	wrong := map[string]string{
-		"algorithm none":    b64([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + parts[1] + ".",
-		"another key":       stranger.raw(stranger.header(nil), mustDecode(t, parts[1])),
-		"an unknown key":    s.raw(s.header(map[string]any{"kid": "k2"}), mustDecode(t, parts[1])),
-		"another audience":  claim(map[string]any{"aud": "https://build.example.com"}),
-		"no audience":       claim(map[string]any{"aud": nil}),
-		"another issuer":    claim(map[string]any{"iss": "https://evil.test"}),
-		"expired":           claim(map[string]any{"iat": now(-2 * time.Minute), "exp": now(-time.Minute)}),
-		"without end":       claim(map[string]any{"exp": nil}),
-		"without a subject": claim(map[string]any{"sub": nil}),
-		"changed":           parts[0] + "." + b64(claims(map[string]any{"sub": "root", "iat": now(0), "exp": now(time.Minute)})) + "." + parts[2],
-		"cut":               parts[0] + "." + parts[1],
+		"algorithm none":       b64([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + parts[1] + ".",
+		"another key":          stranger.raw(stranger.header(nil), mustDecode(t, parts[1])),
+		"an unknown key":       s.raw(s.header(map[string]any{"kid": "k2"}), mustDecode(t, parts[1])),
+		"another audience":     claim(map[string]any{"aud": "https://build.example.com"}),
+		"no audience":          claim(map[string]any{"aud": nil}),
+		"another issuer":       claim(map[string]any{"iss": "https://evil.test"}),
+		"expired":              claim(map[string]any{"iat": now(-2 * time.Minute), "exp": now(-time.Minute)}),
+		"without end":          claim(map[string]any{"exp": nil}),
+		"without a subject":    claim(map[string]any{"sub": nil}),
+		"changed":              parts[0] + "." + b64(claims(map[string]any{"sub": "root", "iat": now(0), "exp": now(time.Hour)})) + "." + parts[2],
+		"a signature of zeros": parts[0] + "." + parts[1] + "." + b64(make([]byte, 64)),
+		"cut":                  parts[0] + "." + parts[1],
 	}
 	for _, one := range samples {
 		t.Run(one.language, func(t *testing.T) {
@@ -126,10 +136,17 @@ func TestSamples(t *testing.T) {
 			ask := func(token, set string) (string, error) {
 				cmd := exec.Command(command[0], append(command[1:len(command):len(command)], token, set)...)
 				cmd.Dir = dir
-				var out bytes.Buffer
-				cmd.Stdout = &out
+				var out, says bytes.Buffer
+				cmd.Stdout, cmd.Stderr = &out, &says
 				err := cmd.Run()
+				if err != nil {
+					err = fmt.Errorf("%w\n%s", err, says.Bytes())
+				}
 				return strings.TrimSpace(out.String()), err
+			}
+			good, err := (&signed.Assertion{Keys: k, Issuer: issuer}).Token(&identity.Identity{Subject: "u1", Name: "José", Roles: []string{"admin"}}, signed.Request{Origin: audience})
+			if err != nil {
+				t.Fatal(err)
 			}
 			for set, token := range map[string]string{portero.URL: good, ours.URL: fresh} {
 				if got, err := ask(token, set); err != nil || got != "u1" {
