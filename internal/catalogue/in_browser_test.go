@@ -34,10 +34,13 @@ func linksInBrowser(t *testing.T, d *doors) {
 
 	// From our own page, where prerenders are allowed and cookies come along: somebody who is signed in, as another.
 	asked := opened()
-	f.Upstream.Say(func(head string) string {
-		page := `<!doctype html><link rel="icon" href="data:,"><title>app</title><h1>app</h1><script type="speculationrules">{"prerender": [{"source": "list", "urls": ["` + link + `"], "eagerness": "immediate"}], "prefetch": [{"source": "list", "urls": ["` + link + `&2"], "eagerness": "immediate"}]}</script><iframe src="` + link + `"></iframe>`
-		return "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: " + strconv.Itoa(len(page)) + "\r\n\r\n" + page
-	}, false)
+	says := func(more string) { // an application with an icon, so that no browser asks for one
+		page := `<!doctype html><link rel="icon" href="data:,"><title>app</title><h1>app</h1>` + more
+		f.Upstream.Say(func(string) string {
+			return "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: " + strconv.Itoa(len(page)) + "\r\n\r\n" + page
+		}, false)
+	}
+	says(`<script type="speculationrules">{"prerender": [{"source": "list", "urls": ["` + link + `"], "eagerness": "immediate"}], "prefetch": [{"source": "list", "urls": ["` + link + `&2"], "eagerness": "immediate"}]}</script><iframe src="` + link + `"></iframe>`)
 	tab.Open(f.URL + "/app")
 	tab.AwaitHeading("app")
 	gatewaytest.Await(t, "the frame, the prefetch or the prerender were asked for", func() bool { return opened()-asked >= 2 })
@@ -45,7 +48,7 @@ func linksInBrowser(t *testing.T, d *doors) {
 	if session == "" {
 		t.Error("Alice is not signed in")
 	}
-	f.Upstream.Say(nil, false)
+	says("")
 	if _, after := n.requests(); after != shown || n.unspent() != good {
 		t.Errorf("the issuer was shown %d tokens and %d were spent, want none", after-shown, good-n.unspent())
 	}
@@ -78,5 +81,6 @@ func linksInBrowser(t *testing.T, d *doors) {
 	if a := (way{front: f}).ask(t, request{Target: link, Lines: navigation}); a.Status != http.StatusFound {
 		t.Errorf("the link afterwards: got %s, want 302", a)
 	}
+	f.Upstream.Say(nil, false)
 	f.Upstream.Forget()
 }
