@@ -29,6 +29,7 @@ import (
 //   - The request is in X-Forwarded-Method, -Proto, -Host and -Uri; or, as Envoy asks, in the method, the host and what
 //     follows the endpoint's path. Where both are there they have to be the same.
 //   - Nobody is answered who is no trusted proxy. No body is read, no cookie is set.
+//   - A refusal says which pages of other origins may read it, as an answer of the proxy path does.
 
 // question is what another proxy asks.
 type question struct {
@@ -125,6 +126,9 @@ func (g *generation) check(w *checkAnswer, r *http.Request, from forwarded.Reque
 		return asked, checkRefused(http.StatusForbidden, "the path is an endpoint of Portero: hand it on, and do not ask about it")
 	}
 	asked.URL.Path, x.Path, x.Route = at.target.Path, at.target.Path, at.route.Name
+	if c := g.cors[at.route.Index]; c != nil {
+		w.refuses = func() { c.share(w.Header(), asked) }
+	}
 	if name := g.headers[at.route.Index].Foreign(r.Header, g.told[at.route.Index].names); name != "" {
 		return asked, checkRefused(http.StatusBadRequest, "the client sent "+name+", which the proxy would leave: remove it there, before it asks")
 	}
@@ -258,7 +262,8 @@ func (g *generation) tell(h http.Header, r *http.Request, at place, from forward
 type checkAnswer struct {
 	http.ResponseWriter
 	redirects bool
-	passes    int // the status after allow
+	passes    int    // the status after allow
+	refuses   func() // before an answer that lets nobody pass is written; nil: nothing
 	allowed   bool
 	answered  bool
 }
@@ -276,6 +281,9 @@ func (a *checkAnswer) WriteHeader(status int) {
 		return
 	}
 	a.answered = true
+	if !a.allowed && a.refuses != nil {
+		a.refuses()
+	}
 	switch {
 	case a.allowed:
 		status = a.passes

@@ -497,3 +497,47 @@ func (m *matrixRig) status(row gatewaytest.AccessRow) int {
 	}
 	return http.StatusForbidden
 }
+
+// TestForwardAuthCORS: the pages that a route names may read why somebody was not let pass, and nobody else; nothing is granted, and what
+// the application answers is its own.
+func TestForwardAuthCORS(t *testing.T) {
+	t.Parallel()
+	rig := gatewaytest.New(t, trusted(gatewaytest.Options{Routes: corsRoutes}))
+	anybody, b := rig.Browser(t), rig.SignedIn(t, "/")
+	script := func(origin string) map[string]string {
+		return map[string]string{"Origin": origin, "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "cross-site", "Accept": "application/json"}
+	}
+	preflight := script(otherApp)
+	preflight["Access-Control-Request-Method"] = "PUT"
+	read := []string{"Access-Control-Allow-Credentials: true", "Access-Control-Allow-Origin: " + otherApp}
+	for _, endpoint := range append(slices.Clone(asks), "/_portero/auth-page") {
+		for name, tt := range map[string]struct {
+			b            *gatewaytest.Browser
+			method, path string
+			headers      map[string]string
+			status       int
+			want         []string
+		}{
+			"the page that is named":    {anybody, "GET", "/api/x", script(otherApp), http.StatusUnauthorized, read},
+			"its POST":                  {anybody, "POST", "/api/x", script(otherApp), http.StatusUnauthorized, read},
+			"who may not":               {b, "GET", "/office", script(otherApp), http.StatusForbidden, read[1:]},
+			"a preflight":               {anybody, "OPTIONS", "/api/x", preflight, http.StatusUnauthorized, read},
+			"another page":              {anybody, "GET", "/api/x", script("https://evil.example"), http.StatusUnauthorized, nil},
+			"null":                      {anybody, "GET", "/api/x", script("null"), http.StatusUnauthorized, nil},
+			"another page, may not":     {b, "GET", "/office", script("https://evil.example"), http.StatusForbidden, nil},
+			"a route that names nobody": {anybody, "GET", "/x", script(otherApp), http.StatusUnauthorized, nil},
+			"a path of two readings":    {b, "GET", "/api/..%2foffice", script(otherApp), http.StatusBadRequest, nil},
+		} {
+			r := asked(rig, tt.b, endpoint, tt.method, tt.path, tt.headers)
+			wantNothing(t, endpoint+", "+name, r, tt.status)
+			if got := sharing(r.Header); !slices.Equal(got, tt.want) || varies(r.Header) != (tt.path == "/api/x" || tt.path == "/office") {
+				t.Errorf("%s, %s: got %q and Vary %q, want %q", endpoint, name, got, r.Header["Vary"], tt.want)
+			}
+		}
+	}
+	for _, endpoint := range asks {
+		if r := asked(rig, b, endpoint, "GET", "/api/x", script(otherApp)); r.StatusCode != http.StatusOK || len(sharing(r.Header)) != 0 {
+			t.Errorf("%s: who may pass: got %s with %q, want 200 with nothing", endpoint, r.Status, sharing(r.Header))
+		}
+	}
+}

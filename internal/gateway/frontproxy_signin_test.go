@@ -37,7 +37,11 @@ func TestSigningInThroughFrontProxies(t *testing.T) {
 			server.Config.Handler = p.Handler()
 			server.Start()
 			t.Cleanup(func() { p.Close(); server.Close() })
-			rig := gatewaytest.New(t, trusted(gatewaytest.Options{Logto: logto, Routes: "\n  - {name: wiki, title: Wiki, path: /, forward_auth_only: true, allow: [{email_domains: [example.com]}]}\n"}))
+			rig := gatewaytest.New(t, trusted(gatewaytest.Options{Logto: logto, Routes: `
+  - {name: preflights, path: /api, methods: [OPTIONS], access: public, forward_auth_only: true}
+  - {name: api, path: /api, forward_auth_only: true, allow: [{email_domains: [example.com]}], cors: {origins: ["https://app.example.com"], credentials: true}}
+  - {name: wiki, title: Wiki, path: /, forward_auth_only: true, allow: [{email_domains: [example.com]}]}
+`}))
 			port := gatewaytest.FreePort(t)
 			f.start(t, program, port, rig.Addr, strings.TrimPrefix(application.URL, "http://"))
 			b := gatewaytest.NewBrowser(t, map[string]string{"localhost": "127.0.0.1:" + port})
@@ -73,6 +77,20 @@ func TestSigningInThroughFrontProxies(t *testing.T) {
 			r := signIn(other, other.Get(asked), "eve@other.example")
 			if r.StatusCode != http.StatusForbidden || !strings.Contains(r.Text, "Wiki") || !strings.Contains(r.Text, "eve<wbr>@other.example") || len(application.Requests()) != 0 {
 				t.Errorf("somebody of another domain: got %s\n%s", r.Status, r.Text)
+			}
+
+			// Scripts of the origin that a route names can read why they get nothing; preflights are for the application.
+			for origin, want := range map[string][]string{otherApp: {"Access-Control-Allow-Credentials: true", "Access-Control-Allow-Origin: " + otherApp}, "https://evil.example": nil} {
+				script := map[string]string{"Origin": origin, "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "cross-site", "Accept": "application/json"}
+				anybody := gatewaytest.NewBrowser(t, map[string]string{"localhost": "127.0.0.1:" + port})
+				if r := anybody.Do(anybody.Request("PUT", rig.URL+"/api/x", nil, script)); r.StatusCode != http.StatusUnauthorized || !slices.Equal(sharing(r.Header), want) || len(application.Requests()) != 0 {
+					t.Errorf("a script of %s: got %s with %q, %d requests at the application, want 401 with %q", origin, r.Status, sharing(r.Header), len(application.Requests()), want)
+				}
+				script["Access-Control-Request-Method"] = "PUT"
+				if r := anybody.Do(anybody.Request("OPTIONS", rig.URL+"/api/x", nil, script)); r.StatusCode != http.StatusOK || len(application.Requests()) != 1 {
+					t.Errorf("a preflight of %s: got %s, %d requests at the application, want one", origin, r.Status, len(application.Requests()))
+				}
+				application.Forget()
 			}
 
 			// Signing out ends the session here and at the provider.
