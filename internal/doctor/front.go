@@ -178,7 +178,7 @@ func (r *running) checkForwardAuth(ctx context.Context) Finding {
 		switch a := r.asker.get(ctx, r.typed()+path); {
 		case a.problem != "":
 			return see("external-url")
-		case a.ours:
+		case a.ours && a.status != http.StatusForbidden: // that is what the proxy is told that asks about this request too
 			return failed("the checks are for the proxy in front alone", fmt.Sprintf("anybody can ask at %s, and the answers hold what is for the application", r.typed()+path),
 				fmt.Sprintf("answer %s and all that begins with it with 404 in the proxy in front; docs/forward-auth.md has how (routes[].forward_auth_only)", path))
 		}

@@ -140,6 +140,10 @@ func TestForwardAuth(t *testing.T) {
 		w.Header().Set("Proxy-Status", "portero; error=http_request_denied")
 		w.WriteHeader(http.StatusBadRequest)
 	}, nil)
+	asks := front(t, func(w http.ResponseWriter, _ *http.Request) { // as Traefik does
+		w.Header().Set("Proxy-Status", "portero; error=http_request_denied")
+		w.WriteHeader(http.StatusForbidden)
+	}, nil)
 	alias := front(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/oauth2/auth" {
 			w.Header().Set("Proxy-Status", "portero; error=http_request_denied")
@@ -149,6 +153,7 @@ func TestForwardAuth(t *testing.T) {
 	admin := func() string { return adminOf(t, 200, isReady, "") }
 	outcome(t, asked(admin(), open), Failed, "/_portero/auth", "404", "forward_auth_only")
 	outcome(t, asked(admin(), serves(t, 404, nil)), OK)
+	outcome(t, asked(admin(), asks), OK)
 	outcome(t, asked(admin(), alias), OK)
 	outcome(t, asked(admin(), alias+"\nendpoints: {aliases: oauth2-proxy}"), Failed, "/oauth2/auth", "404")
 	outcome(t, asked(admin(), "http://"+closedPort(t)), Skipped, "see external-url")
