@@ -217,7 +217,7 @@ func echoOfTheIssuer(t *testing.T, d *doors) {
 		})
 		f.unsaid(t, "the log of a refresh that is answered "+how, f.Log.String()[from:])
 
-		f.Issuer.Do(func(i *gatewaytest.Issuer) { i.Answer = nil })
+		f.Issuer.Do(func(i *gatewaytest.Issuer) { i.Answer, i.Person["sid"] = nil, "sid-out-"+how })
 		p = w.signedIn(t, nil)
 		repeat(f, echoes[how], func(r *http.Request) bool { return r.URL.Path == "/oidc/token/revocation" })
 		from, asked = len(f.Log.String()), f.Issuer.Calls("/oidc/token/revocation")
