@@ -181,9 +181,8 @@ type stalled struct {
 	wait  sync.WaitGroup
 }
 
-// add takes over a connection, whose deadlines it sets.
-func (s *stalled) add(c net.Conn) {
-	began := time.Now()
+// add takes over a connection that was begun at that time, before the server could know of it, and sets its deadlines.
+func (s *stalled) add(c net.Conn, began time.Time) {
 	s.conns, s.began, s.ended, s.said = append(s.conns, c), append(s.began, began), append(s.ended, 0), append(s.said, "")
 	c.SetDeadline(began.Add(2 * time.Minute))
 }

@@ -206,7 +206,7 @@ func handshakeFloods(t *testing.T, _ *doors) {
 		}
 		t.Cleanup(func() { c.Close() })
 		io.WriteString(c, []string{"", hello[:len(hello)/2], hello}[n%3])
-		halves.add(c)
+		halves.add(c, time.Now())
 	}
 	halves.watch()
 	f.Upstream.Forget()
