@@ -94,18 +94,12 @@ func wrongTokens(make func(t *testing.T, w way) map[string]string) func(*testing
 
 // claiming is a good token with claims changed; nil removes one.
 func (f *front) claiming(change map[string]any) string {
-	return f.Issuer.AccessToken(apiAudience, func(_, claims map[string]any) {
-		maps.Copy(claims, change)
-		maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
-	})
+	return f.Issuer.AccessToken(apiAudience, func(_, claims map[string]any) { amended(claims, change) })
 }
 
 // heading is a good token with members of its header changed; nil removes one.
 func (f *front) heading(change map[string]any) string {
-	return f.Issuer.AccessToken(apiAudience, func(header, _ map[string]any) {
-		maps.Copy(header, change)
-		maps.DeleteFunc(header, func(_ string, v any) bool { return v == nil })
-	})
+	return f.Issuer.AccessToken(apiAudience, func(header, _ map[string]any) { amended(header, change) })
 }
 
 func otherKindsOfTokens(t *testing.T, w way) map[string]string {
@@ -161,10 +155,7 @@ func wrongKeys(t *testing.T, w way) map[string]string {
 	}
 	claims := string(payload)
 	head := func(change map[string]any) map[string]any {
-		h := key.Header(map[string]any{"typ": "at+jwt"})
-		maps.Copy(h, change)
-		maps.DeleteFunc(h, func(_ string, v any) bool { return v == nil })
-		return h
+		return amended(key.Header(map[string]any{"typ": "at+jwt"}), change)
 	}
 	stranger, rsa := gatewaytest.NewKey(key.Algorithm), gatewaytest.NewKey("RS256")
 	stranger.ID = key.ID

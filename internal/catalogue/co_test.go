@@ -39,17 +39,6 @@ func (d *doors) visited(t *testing.T, try func(t *testing.T, w way)) {
 	d.special(t, &d.shared, gatewaytest.Options{Routes: sharedRoutes}, try)
 }
 
-// shares are the headers of an answer that speak to other origins.
-func shares(h http.Header) (out []string) {
-	for name, values := range h {
-		if strings.HasPrefix(name, "Access-Control-") || name == "Timing-Allow-Origin" {
-			out = append(out, name+": "+strings.Join(values, ", "))
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
 // preflight asks as a browser does before a page of those origins sends a PUT.
 func (w way) preflight(t *testing.T, target string, origins ...string) *gatewaytest.Answer {
 	t.Helper()
@@ -69,11 +58,11 @@ func (w way) unread(t *testing.T, target string, origins ...string) {
 	}
 	granted := way{front: w.front, h2: w.h2}.preflight(t, target, origins...) // browsers ask without cookies
 	w.nothingReached(t)
-	if got := shares(granted.Header); granted.Status != http.StatusUnauthorized || len(got) != 0 {
+	if got := gatewaytest.Sharing(granted.Header); granted.Status != http.StatusUnauthorized || len(got) != 0 {
 		t.Errorf("a preflight of %q for %s: got %s with %q, want 401 with nothing", origins, target, granted, got)
 	}
 	a := w.ask(t, request{Target: target, Lines: lines})
-	if got := shares(a.Header); len(got) != 0 {
+	if got := gatewaytest.Sharing(a.Header); len(got) != 0 {
 		t.Errorf("%q may read %s: got %s with %q", origins, target, a, got)
 	}
 	w.noSessionBut(t, a)
@@ -99,11 +88,11 @@ func lookalikeOrigins(t *testing.T, d *doors) {
 		}
 		for _, origin := range []string{pageOrigin, "http://localhost:9000"} {
 			if a := w.preflight(t, "/api/x", origin); a.Status != http.StatusNoContent || a.Header.Get("Access-Control-Allow-Origin") != origin {
-				t.Errorf("a preflight of %s: got %s with %q, want 204", origin, a, shares(a.Header))
+				t.Errorf("a preflight of %s: got %s with %q, want 204", origin, a, gatewaytest.Sharing(a.Header))
 			}
 			a := w.ask(t, request{Target: "/api/x", Lines: fieldsOf("Origin", origin, "Sec-Fetch-Mode", "cors")})
 			if a.Header.Get("Access-Control-Allow-Origin") != origin || (a.Status == http.StatusOK) != (w.cookie != "") {
-				t.Errorf("%s: got %s with %q", origin, a, shares(a.Header))
+				t.Errorf("%s: got %s with %q", origin, a, gatewaytest.Sharing(a.Header))
 			}
 			w.Upstream.Forget()
 		}
@@ -117,7 +106,7 @@ func nullOrigins(t *testing.T, d *doors) {
 		}
 		for _, origin := range []string{"null", "https://evil.test"} {
 			a := w.ask(t, request{Target: "/all", Lines: fieldsOf("Origin", origin, "Sec-Fetch-Mode", "cors")})
-			if got := shares(a.Header); len(got) != 1 || got[0] != "Access-Control-Allow-Origin: *" { // browsers show such an answer to nobody who sent a cookie
+			if got := gatewaytest.Sharing(a.Header); len(got) != 1 || got[0] != "Access-Control-Allow-Origin: *" { // browsers show such an answer to nobody who sent a cookie
 				t.Errorf("%s, where every origin may read: got %q, want an asterisk and no credentials", origin, got)
 			}
 			w.Upstream.Forget()
@@ -140,8 +129,8 @@ func severalOrigins(t *testing.T, d *doors) {
 			w.unread(t, "/api/x", origins...)
 		}
 		lines := fieldsOf("Origin", "https://evil.test", "Access-Control-Request-Method", "PUT", "X-Origin", pageOrigin, "Referer", pageOrigin+"/", "X-Forwarded-Origin", pageOrigin)
-		if a := w.ask(t, request{Method: "OPTIONS", Target: "/api/x", Lines: lines}); len(shares(a.Header)) != 0 {
-			t.Errorf("other headers: got %s with %q", a, shares(a.Header))
+		if a := w.ask(t, request{Method: "OPTIONS", Target: "/api/x", Lines: lines}); len(gatewaytest.Sharing(a.Header)) != 0 {
+			t.Errorf("other headers: got %s with %q", a, gatewaytest.Sharing(a.Header))
 		}
 		w.Upstream.Forget()
 	})
@@ -151,14 +140,14 @@ func preflights(t *testing.T, d *doors) {
 	d.visited(t, func(t *testing.T, w way) {
 		for _, target := range []string{"/api/x", "/put", "/all", "/admin"} {
 			a := w.preflight(t, target, pageOrigin)
-			if a.Status != http.StatusNoContent || a.Body != "" || len(a.Header["Set-Cookie"]) != 0 || strings.Contains(strings.Join(shares(a.Header), "\n"), "Private-Network") {
-				t.Errorf("%s: got %s with %q", target, a, shares(a.Header))
+			if a.Status != http.StatusNoContent || a.Body != "" || len(a.Header["Set-Cookie"]) != 0 || strings.Contains(strings.Join(gatewaytest.Sharing(a.Header), "\n"), "Private-Network") {
+				t.Errorf("%s: got %s with %q", target, a, gatewaytest.Sharing(a.Header))
 			}
 			w.nothingReached(t)
 			w.noSession(t, a)
 		}
 		if got := w.preflight(t, "/put", pageOrigin).Header; got.Get("Access-Control-Allow-Methods") != "PUT" || got.Get("Access-Control-Allow-Headers") != "X-One" {
-			t.Errorf("/put: got %q, want what the route says", shares(got))
+			t.Errorf("/put: got %q, want what the route says", gatewaytest.Sharing(got))
 		}
 		stranger := way{front: w.front, h2: w.h2}
 		two := fieldsOf("Origin", pageOrigin, "Access-Control-Request-Method", "PUT", "Access-Control-Request-Method", "GET")
@@ -177,13 +166,13 @@ func preflights(t *testing.T, d *doors) {
 			}
 			a := stranger.ask(t, q)
 			if a.Status != http.StatusUnauthorized || a.Header.Get("Access-Control-Allow-Methods") != "" {
-				t.Errorf("%s: got %s with %q, want 401 that grants nothing", what, a, shares(a.Header))
+				t.Errorf("%s: got %s with %q, want 401 that grants nothing", what, a, gatewaytest.Sharing(a.Header))
 			}
 			w.nothingReached(t)
 		}
 		for target, want := range map[string]int{"/api/../app": 400, "/api/%2e%2e/app": 400, "/_portero/session": 405, "/sign-out": 405} {
-			if a := stranger.preflight(t, target, pageOrigin); a.Status != want || len(shares(a.Header)) != 0 {
-				t.Errorf("%s: got %s with %q, want %d with nothing", target, a, shares(a.Header), want)
+			if a := stranger.preflight(t, target, pageOrigin); a.Status != want || len(gatewaytest.Sharing(a.Header)) != 0 {
+				t.Errorf("%s: got %s with %q, want %d with nothing", target, a, gatewaytest.Sharing(a.Header), want)
 			}
 		}
 		for _, names := range []string{"a b", "x\x00", "content-type, ", "x\r: y", strings.Repeat("a,", 3000)} {
@@ -224,7 +213,7 @@ func twoAnswers(t *testing.T, d *doors) {
 				expected = want[1:]
 			}
 			a := w.ask(t, request{Target: target, Lines: lines})
-			if got := shares(a.Header); a.Status != http.StatusOK || !slices.Equal(got, expected) {
+			if got := gatewaytest.Sharing(a.Header); a.Status != http.StatusOK || !slices.Equal(got, expected) {
 				t.Errorf("%s from %q: got %s with %q, want %q", target, origin, a, got, expected)
 			}
 			w.Upstream.Forget()
@@ -258,7 +247,7 @@ func ownPagesUnread(t *testing.T, d *doors) {
 						continue // whoever is signed in stays so
 					}
 					a := w.ask(t, request{Method: method, Target: target, Lines: fieldsOf("Origin", origin, "Access-Control-Request-Method", "GET", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Site", "cross-site")})
-					if got := shares(a.Header); len(got) != 0 {
+					if got := gatewaytest.Sharing(a.Header); len(got) != 0 {
 						t.Errorf("%s %s from %s: got %s with %q, want nothing", method, target, origin, a, got)
 					}
 					if got := a.Header.Get("Cross-Origin-Resource-Policy"); got != "same-origin" && strings.Contains(a.Body, "alice@example.com") {

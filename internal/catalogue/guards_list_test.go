@@ -173,7 +173,7 @@ var guards = []guard{
 	{File: "forwarded/question.go", Old: `if len(r.Header["X-Forwarded-For"]) == 0 {`, New: "if r == nil {", Attacks: []string{"FA-03"}},
 	{File: "forwarded/question.go", Old: "if q.Target[0] != '/' {", New: "if q.Target == \"\" {", Attacks: []string{"FA-03"}},
 	{File: "forwarded/question.go", Old: "len(lines) > 0 && lines[0] != said[1] {", New: "len(lines) > 9 {", Attacks: []string{"FA-04"}},
-	{File: "gateway/forwardauth.go", Old: "g.told[at.route.Index].names); name != \"\" {", New: "g.told[at.route.Index].names); name == \"never\" {", Attacks: []string{"FA-06"}},
+	{File: "gateway/forwardauth.go", Old: "g.told.names); name != \"\" {", New: "g.told.names); name == \"never\" {", Attacks: []string{"FA-06"}},
 	{File: "gateway/forwardauth.go", Old: "if opensSocket(r) {", New: "if opensSocket(r) && len(r.Header[\"Upgrade\"]) > 0 {", Attacks: []string{"FA-08"}},
 	{File: "gateway/forwardauth.go", Old: "g.lookup(unheard{}, r,", New: "g.lookup(w, r,", Attacks: []string{"FA-10"}},
 	{File: "gateway/forwardauth.go", Old: `upstream.KeepCookies(slices.Clone(r.Header["Cookie"]), ownCookie)`, New: `slices.Clone(r.Header["Cookie"])`, Attacks: []string{"FA-10"}},

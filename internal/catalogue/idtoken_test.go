@@ -149,16 +149,18 @@ func (w way) signInWith(t *testing.T, tokens ...idToken) {
 	w.failures(t, from, want)
 }
 
+// amended is m with members changed in it; nil removes one.
+func amended(m, change map[string]any) map[string]any {
+	maps.Copy(m, change)
+	maps.DeleteFunc(m, func(_ string, v any) bool { return v == nil })
+	return m
+}
+
 // sign makes the token.
 func (x idToken) sign(i *gatewaytest.Issuer, claims map[string]any) string {
 	claims["note"] = gatewaytest.Canary + "claim"
-	changed := func(to, change map[string]any) map[string]any {
-		maps.Copy(to, change)
-		maps.DeleteFunc(to, func(_ string, v any) bool { return v == nil })
-		return to
-	}
-	header := changed(i.Key.Header(nil), x.header)
-	claims = changed(claims, x.claims)
+	header := amended(i.Key.Header(nil), x.header)
+	claims = amended(claims, x.claims)
 	if x.make != nil {
 		return x.make(i, header, claims)
 	}

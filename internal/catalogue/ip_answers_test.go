@@ -141,10 +141,7 @@ func oddAnswers(t *testing.T, d *doors) {
 
 func answerVariants(t *testing.T, d *doors) {
 	merged := func(change map[string]any) func(map[string]any) {
-		return func(answer map[string]any) {
-			maps.Copy(answer, change)
-			maps.DeleteFunc(answer, func(_ string, v any) bool { return v == nil })
-		}
+		return func(answer map[string]any) { amended(answer, change) }
 	}
 	var bad []map[string]any
 	for name, values := range map[string][]any{

@@ -233,10 +233,7 @@ func otherMetadata(t *testing.T, _ *doors) {
 func (f *front) metadata(t *testing.T, change map[string]any) {
 	t.Helper()
 	f.Issuer.Do(func(i *gatewaytest.Issuer) {
-		i.EditDiscovery = func(doc map[string]any) {
-			maps.Copy(doc, change)
-			maps.DeleteFunc(doc, func(_ string, v any) bool { return v == nil })
-		}
+		i.EditDiscovery = func(doc map[string]any) { amended(doc, change) }
 	})
 	if said := f.Hangup(t); !strings.Contains(said, "configuration reloaded") {
 		t.Fatalf("SIGHUP: the program says %s", said)

@@ -79,7 +79,7 @@ func (v *verifier) about(t *testing.T, method, target string, lines ...string) *
 	return k.ask(request{Target: "/", Lines: with(fieldsOf("X-Original-Method", method, "X-Original-Uri", target), lines...)})
 }
 
-// signed is an assertion by its key, with members changed; nil removes one.
+// signed is an assertion by its key, with members changed; nil is a null.
 func (v *verifier) signed(header, claims map[string]any) string {
 	return v.key.Token(v.header(header), v.claims(claims))
 }

@@ -194,6 +194,14 @@ type Endpoints struct {
 // The programs whose endpoints are answered too.
 const AliasesOAuth2Proxy = "oauth2-proxy"
 
+// AliasPrefix is the path that the endpoints of Aliases are under; "": there are none.
+func (e Endpoints) AliasPrefix() string {
+	if e.Aliases == AliasesOAuth2Proxy {
+		return "/oauth2"
+	}
+	return ""
+}
+
 // Rule is one entry of `allow`: its fields must all hold, of a field's list any value is enough. Package access has the same
 // fields, and says what they mean.
 type Rule struct {

@@ -213,8 +213,8 @@ func (d *decoder) checkPath(c *Config, path string, r *Route) {
 	if prefix := c.Endpoints.Prefix; prefix != "" && prefix != "/" && (r.Path == prefix || strings.HasPrefix(r.Path, prefix+"/")) {
 		d.problem(at, "%s is under endpoints.prefix, where nothing is forwarded; write another path", quote(r.Path))
 	}
-	if c.Endpoints.Aliases == AliasesOAuth2Proxy && (r.Path == "/oauth2" || strings.HasPrefix(r.Path, "/oauth2/")) {
-		d.problem(at, "%s is under /oauth2, where nothing is forwarded because of endpoints.aliases; write another path", quote(r.Path))
+	if prefix := c.Endpoints.AliasPrefix(); prefix != "" && (r.Path == prefix || strings.HasPrefix(r.Path, prefix+"/")) {
+		d.problem(at, "%s is under %s, where nothing is forwarded because of endpoints.aliases; write another path", quote(r.Path), prefix)
 	}
 }
 

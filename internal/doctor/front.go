@@ -171,8 +171,8 @@ func (r *running) checkForwardAuth(ctx context.Context) Finding {
 		return see("gateway")
 	}
 	checks := []string{r.config.Endpoints.Prefix + "/auth"}
-	if r.config.Endpoints.Aliases == config.AliasesOAuth2Proxy {
-		checks = append(checks, "/oauth2/auth")
+	if prefix := r.config.Endpoints.AliasPrefix(); prefix != "" {
+		checks = append(checks, prefix+"/auth")
 	}
 	for _, path := range checks {
 		switch a := r.asker.get(ctx, r.typed()+path); {

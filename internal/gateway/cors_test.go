@@ -25,20 +25,6 @@ const (
 	otherApp = "https://app.example.com"
 )
 
-// sharing are the headers of an answer that speak to other origins, sorted, "Name: value".
-func sharing(h http.Header) []string {
-	var out []string
-	for name, values := range h {
-		for _, v := range values {
-			if strings.HasPrefix(name, "Access-Control-") || name == "Timing-Allow-Origin" {
-				out = append(out, name+": "+v)
-			}
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
 func varies(h http.Header) bool {
 	return slices.ContainsFunc(h.Values("Vary"), func(v string) bool { return v == "Origin" })
 }
@@ -99,7 +85,7 @@ func TestCORSRefuses(t *testing.T) {
 		"two lists of headers":      {"Origin: https://app.example.com", "Access-Control-Request-Headers: a", "Access-Control-Request-Headers: b"},
 	} {
 		r := rawRequest(t, rig, append([]string{"OPTIONS /api/x HTTP/1.1", "Access-Control-Request-Method: PUT", "Access-Control-Request-Private-Network: true"}, head...)...)
-		got := sharing(r.Header)
+		got := gatewaytest.Sharing(r.Header)
 		if name == "two methods" || name == "two lists of headers" { // of a page that may read
 			got = slices.DeleteFunc(got, func(h string) bool {
 				return h == "Access-Control-Allow-Origin: "+otherApp || h == "Access-Control-Allow-Credentials: true"
@@ -121,13 +107,13 @@ func TestCORSRefuses(t *testing.T) {
 	} {
 		r := rawRequest(t, rig, append(head, "Origin: "+otherApp)...)
 		if r.StatusCode != http.StatusUnauthorized || r.Header.Get("Access-Control-Allow-Methods") != "" {
-			t.Errorf("%s: got %s with %q, want 401 that grants nothing", name, r.Status, sharing(r.Header))
+			t.Errorf("%s: got %s with %q, want 401 that grants nothing", name, r.Status, gatewaytest.Sharing(r.Header))
 		}
 	}
 	for target, want := range map[string]int{"/_portero/session": 405, "/sign-in": 405, "/api/../x": 400, "/%2e%2e/api": 400, "/%5Fportero/session": 404} {
 		r := rawRequest(t, rig, "OPTIONS "+target+" HTTP/1.1", "Access-Control-Request-Method: PUT", "Origin: "+otherApp)
-		if r.StatusCode != want || len(sharing(r.Header)) != 0 {
-			t.Errorf("%s: got %s with %q, want %d with nothing", target, r.Status, sharing(r.Header), want)
+		if r.StatusCode != want || len(gatewaytest.Sharing(r.Header)) != 0 {
+			t.Errorf("%s: got %s with %q, want %d with nothing", target, r.Status, gatewaytest.Sharing(r.Header), want)
 		}
 	}
 	if got := rig.Upstream.Requests(); len(got) != 0 {
@@ -166,7 +152,7 @@ func TestCORSPreflight(t *testing.T) {
 	} {
 		head := append([]string{"OPTIONS " + tt.target + " HTTP/1.1", "Origin: " + tt.origin, "Access-Control-Request-Method: " + tt.method}, tt.head...)
 		r := rawRequest(t, rig, head...)
-		if got := sharing(r.Header); r.StatusCode != http.StatusNoContent || !slices.Equal(got, tt.want) || !varies(r.Header) || len(r.Cookies()) != 0 {
+		if got := gatewaytest.Sharing(r.Header); r.StatusCode != http.StatusNoContent || !slices.Equal(got, tt.want) || !varies(r.Header) || len(r.Cookies()) != 0 {
 			t.Errorf("%s: got %s with\n%q\nwant 204 with\n%q", name, r.Status, got, tt.want)
 		}
 	}
@@ -213,7 +199,7 @@ func TestCORSOnAnswers(t *testing.T) {
 			head["Origin"] = tt.origin
 		}
 		r := tt.b.Do(tt.b.Request("GET", rig.URL+tt.target, nil, head))
-		if got := sharing(r.Header); r.StatusCode != tt.status || !slices.Equal(got, tt.want) {
+		if got := gatewaytest.Sharing(r.Header); r.StatusCode != tt.status || !slices.Equal(got, tt.want) {
 			t.Errorf("%s from %s: got %s with\n%q\nwant %d with\n%q", tt.target, tt.origin, r.Status, got, tt.status, tt.want)
 		}
 		if varies(r.Header) != (tt.target != "/x") {
@@ -229,7 +215,7 @@ func TestCORSIsOffByDefault(t *testing.T) {
 	for _, target := range []string{"/", "/api/x", "/optional", "/admin", "/closed", "/public", "/sign-in", "/_portero/session", "/_portero/jwks.json", "/_portero/healthz"} {
 		for _, method := range []string{"OPTIONS", "GET"} {
 			r := rawRequest(t, rig, method+" "+target+" HTTP/1.1", "Origin: "+rig.URL, "Access-Control-Request-Method: GET", "Access-Control-Request-Private-Network: true")
-			if got := sharing(r.Header); len(got) != 0 || varies(r.Header) {
+			if got := gatewaytest.Sharing(r.Header); len(got) != 0 || varies(r.Header) {
 				t.Errorf("%s %s: got %q", method, target, got)
 			}
 		}

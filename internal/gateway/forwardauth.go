@@ -129,7 +129,7 @@ func (g *generation) check(w *checkAnswer, r *http.Request, from forwarded.Reque
 	if c := g.cors[at.route.Index]; c != nil {
 		w.refuses = func() { c.share(w.Header(), asked) }
 	}
-	if name := g.headers[at.route.Index].Foreign(r.Header, g.told[at.route.Index].names); name != "" {
+	if name := g.headers[at.route.Index].Foreign(r.Header, g.told.names); name != "" {
 		return asked, checkRefused(http.StatusBadRequest, "the client sent "+name+", which the proxy would leave: remove it there, before it asks")
 	}
 	return asked, g.answerCheck(w, asked, at, from, q)
@@ -169,34 +169,29 @@ func (g *generation) answerCheck(w *checkAnswer, r *http.Request, at place, from
 	return &denied{decision: decision, session: found.Session, cause: trouble}
 }
 
-// told is what the application behind another proxy is told by the answers about one route.
+// told is what applications behind other proxies are told by the answers, beside the headers of each route.
 type told struct {
-	names  []string          // of all headers that an answer about any route can have for an application, canonical
-	signed *signed.Assertion // nil: there is none
+	names  []string            // of all headers that an answer about any route can have for an application, canonical
+	signed []*signed.Assertion // :: route.Index → the route's; nil: there is none
 }
 
-// toldOf are those of all routes.
-func (gen *generation) toldOf() []told {
-	list, names := make([]told, len(gen.config.Routes)), gen.oauth2.Names()
+func (gen *generation) toldOf() told {
+	all := told{gen.oauth2.Names(), make([]*signed.Assertion, len(gen.config.Routes))}
 	for i, r := range gen.config.Routes {
-		names = append(names, gen.headers[i].Names()...)
-		if list[i].signed = gen.assertion(r.Identity); list[i].signed != nil {
-			names = append(names, list[i].signed.Headers...)
+		all.names = append(all.names, gen.headers[i].Names()...)
+		if a := gen.assertion(r.Identity); a != nil {
+			all.names, all.signed[i] = append(all.names, a.Headers...), a
 		}
 	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	for i := range list {
-		list[i].names = names
-	}
-	return list
+	slices.Sort(all.names)
+	all.names = slices.Compact(all.names)
+	return all
 }
 
 // tell writes what the application is to see into the answer: who it is, the client's cookies without ours, and the access
 // token of the person, or the client's own credentials where they pass. The proxy replaces the client's headers of these
 // names. Envoy leaves those that an answer does not have, unless it is told which.
 func (g *generation) tell(h http.Header, r *http.Request, at place, from forwarded.Request, s *session.Session, d guard.Decision, token string, q question) {
-	about := g.told[at.route.Index]
 	for _, name := range g.headers[at.route.Index].Apply(h, d.Identity) {
 		if _, known := g.warned.LoadOrStore(at.route.Name+" "+name, true); !known {
 			g.log.Warn("an identity header was left out: its value is too long or cannot be encoded", "header", name, "route", at.route.Name,
@@ -208,16 +203,16 @@ func (g *generation) tell(h http.Header, r *http.Request, at place, from forward
 		g.oauth2.Apply(besides, d.Identity)
 		maps.Copy(h, besides)
 	}
-	if about.signed != nil && d.Identity != nil {
+	if a := g.told.signed[at.route.Index]; a != nil && d.Identity != nil {
 		request := signed.Request{Origin: g.config.Origin(from.Hostname()), Method: r.Method, Path: at.target.Raw}
 		if s != nil {
 			request.SessionID, request.Version = s.ID, s.Version
 		}
-		assertion, err := about.signed.Token(d.Identity, request)
+		assertion, err := a.Token(d.Identity, request)
 		if err != nil {
 			g.log.Warn("a request left without its signed assertion", "error", err, "subject", d.Identity.Subject)
 		}
-		for _, name := range about.signed.Headers {
+		for _, name := range a.Headers {
 			if err == nil {
 				h[name] = []string{assertion}
 			}
@@ -242,7 +237,7 @@ func (g *generation) tell(h http.Header, r *http.Request, at place, from forward
 		return
 	}
 	var remove []string
-	for _, name := range about.names {
+	for _, name := range g.told.names {
 		if len(h[name]) == 0 {
 			remove = append(remove, strings.ToLower(name))
 		}

@@ -530,14 +530,14 @@ func TestForwardAuthCORS(t *testing.T) {
 		} {
 			r := asked(rig, tt.b, endpoint, tt.method, tt.path, tt.headers)
 			wantNothing(t, endpoint+", "+name, r, tt.status)
-			if got := sharing(r.Header); !slices.Equal(got, tt.want) || varies(r.Header) != (tt.path == "/api/x" || tt.path == "/office") {
+			if got := gatewaytest.Sharing(r.Header); !slices.Equal(got, tt.want) || varies(r.Header) != (tt.path == "/api/x" || tt.path == "/office") {
 				t.Errorf("%s, %s: got %q and Vary %q, want %q", endpoint, name, got, r.Header["Vary"], tt.want)
 			}
 		}
 	}
 	for _, endpoint := range asks {
-		if r := asked(rig, b, endpoint, "GET", "/api/x", script(otherApp)); r.StatusCode != http.StatusOK || len(sharing(r.Header)) != 0 {
-			t.Errorf("%s: who may pass: got %s with %q, want 200 with nothing", endpoint, r.Status, sharing(r.Header))
+		if r := asked(rig, b, endpoint, "GET", "/api/x", script(otherApp)); r.StatusCode != http.StatusOK || len(gatewaytest.Sharing(r.Header)) != 0 {
+			t.Errorf("%s: who may pass: got %s with %q, want 200 with nothing", endpoint, r.Status, gatewaytest.Sharing(r.Header))
 		}
 	}
 }

@@ -83,8 +83,8 @@ func TestSigningInThroughFrontProxies(t *testing.T) {
 			for origin, want := range map[string][]string{otherApp: {"Access-Control-Allow-Credentials: true", "Access-Control-Allow-Origin: " + otherApp}, "https://evil.example": nil} {
 				script := map[string]string{"Origin": origin, "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "cross-site", "Accept": "application/json"}
 				anybody := gatewaytest.NewBrowser(t, map[string]string{"localhost": "127.0.0.1:" + port})
-				if r := anybody.Do(anybody.Request("PUT", rig.URL+"/api/x", nil, script)); r.StatusCode != http.StatusUnauthorized || !slices.Equal(sharing(r.Header), want) || len(application.Requests()) != 0 {
-					t.Errorf("a script of %s: got %s with %q, %d requests at the application, want 401 with %q", origin, r.Status, sharing(r.Header), len(application.Requests()), want)
+				if r := anybody.Do(anybody.Request("PUT", rig.URL+"/api/x", nil, script)); r.StatusCode != http.StatusUnauthorized || !slices.Equal(gatewaytest.Sharing(r.Header), want) || len(application.Requests()) != 0 {
+					t.Errorf("a script of %s: got %s with %q, %d requests at the application, want 401 with %q", origin, r.Status, gatewaytest.Sharing(r.Header), len(application.Requests()), want)
 				}
 				script["Access-Control-Request-Method"] = "PUT"
 				if r := anybody.Do(anybody.Request("OPTIONS", rig.URL+"/api/x", nil, script)); r.StatusCode != http.StatusOK || len(application.Requests()) != 1 {

@@ -307,17 +307,7 @@ func TestWebSocketsThroughFrontProxies(t *testing.T) {
 					return
 				}
 				opened.Add(1)
-				c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // the gateway looks at Origin
-				if err != nil {
-					return
-				}
-				defer c.CloseNow()
-				for {
-					kind, message, err := c.Read(r.Context())
-					if err != nil || c.Write(r.Context(), kind, []byte(r.Header.Get("X-Forwarded-Email")+" "+string(message))) != nil {
-						return
-					}
-				}
+				echoSocket(w, r, r.Header.Get("X-Forwarded-Email")+" ")
 			}))
 			t.Cleanup(application.Close)
 			m, where := newFrontRigOf(t, f, application.URL)

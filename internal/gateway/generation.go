@@ -55,7 +55,7 @@ type generation struct {
 	headers   []*assertion.Set // :: route.Index → what its upstreams are told, nil for a route without
 	supports  []*page.Support  // :: route.Index → its support contact, nil for the general one
 	cors      []*cors          // :: route.Index → which other origins read its answers, nil for none
-	told      []told           // :: route.Index → what is told by answers to another proxy
+	told      told             // by answers to another proxy
 	oauth2    *assertion.Set   // what /oauth2/auth tells besides; nil: there is none
 	warned    sync.Map         // :: what has been warned of once → true
 	homeURL   string

@@ -69,17 +69,7 @@ func (a *nginxApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Unlock()
 	switch r.URL.Path {
 	case "/socket":
-		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // the gateway looks at Origin
-		if err != nil {
-			return
-		}
-		defer c.CloseNow()
-		for {
-			kind, message, err := c.Read(r.Context())
-			if err != nil || c.Write(r.Context(), kind, message) != nil {
-				return
-			}
-		}
+		echoSocket(w, r, "")
 	case "/events":
 		w.Header().Set("Content-Type", "text/event-stream")
 		for {
@@ -113,6 +103,21 @@ func (a *nginxApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Content-Type", "text/html")
 		io.WriteString(w, "<!doctype html><title>app</title>the application")
+	}
+}
+
+// echoSocket opens a WebSocket and sends each message back, behind a text.
+func echoSocket(w http.ResponseWriter, r *http.Request, before string) {
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // the gateway looks at Origin
+	if err != nil {
+		return
+	}
+	defer c.CloseNow()
+	for {
+		kind, message, err := c.Read(r.Context())
+		if err != nil || c.Write(r.Context(), kind, append([]byte(before), message...)) != nil {
+			return
+		}
 	}
 }
 

@@ -15,16 +15,14 @@ import (
 // The endpoints of oauth2-proxy, for configurations that know them (endpoints.aliases): ours under other names, with its
 // parameters, status codes and headers. /oauth2/auth is a check, in forwardauth.go.
 
-const oauth2Prefix = "/oauth2"
-
 // mountOAuth2 adds them.
 func (g *generation) mountOAuth2(m *chi.Mux) {
-	f := g.flow
+	f, prefix := g.flow, g.endpoints.Aliases
 	for path, h := range map[string]page.Handler{
 		"/start": g.withReturn(f.SignIn), "/sign_in": g.withReturn(f.SignIn), "/sign_out": g.withReturn(f.SignOut), "/userinfo": f.OAuth2Userinfo,
 	} {
-		m.Method(http.MethodGet, oauth2Prefix+path, g.handle(h))
-		m.Method(http.MethodHead, oauth2Prefix+path, g.handle(h))
+		m.Method(http.MethodGet, prefix+path, g.handle(h))
+		m.Method(http.MethodHead, prefix+path, g.handle(h))
 	}
 }
 

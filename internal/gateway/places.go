@@ -18,11 +18,7 @@ type places struct {
 func newPlaces(cfg *config.Config) (places, error) {
 	table, err := buildTable(cfg)
 	e := cfg.Endpoints
-	own := authflow.Endpoints{SignIn: e.SignIn, Callback: e.Callback, SignOut: e.SignOut, Prefix: e.Prefix}
-	if e.Aliases == config.AliasesOAuth2Proxy {
-		own.Aliases = oauth2Prefix
-	}
-	return places{table, own}, err
+	return places{table, authflow.Endpoints{SignIn: e.SignIn, Callback: e.Callback, SignOut: e.SignOut, Prefix: e.Prefix, Aliases: e.AliasPrefix()}}, err
 }
 
 // place is what one request is for.

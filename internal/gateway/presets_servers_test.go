@@ -12,9 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"portero/internal/gatewaytest"
 )
@@ -48,87 +46,6 @@ type appServer struct {
 	believes []string
 }
 
-// appDir is a folder with these files that other users may read, since Apache's workers leave root. @DIR@ in a file is its path.
-func appDir(t *testing.T, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, d := range []string{filepath.Dir(dir), dir} {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "@DIR@", dir)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-// runServer runs a program until the end of the test. ended is closed when it has ended.
-func runServer(t *testing.T, name string, cmd *exec.Cmd) (said *gatewaytest.Lines, ended chan struct{}) {
-	t.Helper()
-	said, ended = &gatewaytest.Lines{}, make(chan struct{})
-	cmd.Stdout, cmd.Stderr = said, said
-	cmd.WaitDelay = time.Second // children that have the log open are not waited for
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(ended)
-		cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			cmd.Process.Kill()
-			<-ended
-			t.Errorf("%s did not end by itself", name)
-		}
-		if t.Failed() {
-			t.Logf("%s said:\n%s", name, said)
-		}
-	})
-	return said, ended
-}
-
-// listening runs a server on a port that was free a moment ago; if somebody else has taken it since, on another.
-func listening(t *testing.T, name string, command func(address string) *exec.Cmd) (address string) {
-	t.Helper()
-	for range 5 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address = l.Addr().String()
-		l.Close()
-		said, ended := runServer(t, name, command(address))
-		taken := false
-		gatewaytest.Await(t, name+" listens", func() bool {
-			select {
-			case <-ended:
-				if taken = strings.Contains(said.String(), "Address already in use"); !taken {
-					t.Fatalf("%s ended:\n%s", name, said)
-				}
-				return true
-			default:
-			}
-			c, err := net.Dial("tcp", address)
-			if err == nil {
-				c.Close()
-			}
-			return err == nil
-		})
-		if !taken {
-			return address
-		}
-	}
-	t.Fatalf("%s found no free port", name)
-	return ""
-}
-
 // fastCGI is PHP as a server of FastCGI. It is given a listener, as the protocol has it.
 func fastCGI(t *testing.T) (address string) {
 	t.Helper()
@@ -145,7 +62,7 @@ func fastCGI(t *testing.T) (address string) {
 	defer socket.Close()
 	cmd := exec.Command(program)
 	cmd.Stdin = socket
-	runServer(t, "php-cgi", cmd)
+	gatewaytest.Run(t, "php-cgi", cmd)
 	return l.Addr().String()
 }
 
@@ -161,14 +78,14 @@ echo json_encode(['Env' => $env, 'Decoded' => array_map('rawurldecode', $headers
 func phpBehindNginx(t *testing.T) appServer {
 	t.Helper()
 	program, php := gatewaytest.Need(t, "nginx"), fastCGI(t)
-	address := listening(t, "nginx", func(address string) *exec.Cmd {
-		dir := appDir(t, map[string]string{"app.php": phpReceived, "nginx.conf": `daemon off; master_process off; pid @DIR@/pid; error_log stderr warn;
+	port := gatewaytest.Listening(t, "nginx", func(port string) *exec.Cmd {
+		dir := gatewaytest.WorkDir(t, map[string]string{"app.php": phpReceived, "nginx.conf": `daemon off; master_process off; pid @DIR@/pid; error_log stderr warn;
 events {}
 http {
   access_log off; underscores_in_headers on; ignore_invalid_headers off; large_client_header_buffers 8 64k;
   client_body_temp_path @DIR@; proxy_temp_path @DIR@; fastcgi_temp_path @DIR@; uwsgi_temp_path @DIR@; scgi_temp_path @DIR@;
   server {
-    listen ` + address + `;
+    listen 127.0.0.1:` + port + `;
     location / {
       fastcgi_pass ` + php + `;
       fastcgi_param SCRIPT_FILENAME @DIR@/app.php;
@@ -180,7 +97,7 @@ http {
 `})
 		return exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
 	})
-	return appServer{name: "nginx", address: address, believes: []string{"X-Forwarded-User", "x-forwarded-user", "X_Forwarded_User", "X.Forwarded.User", "x_forwarded.USER"}}
+	return appServer{name: "nginx", address: "127.0.0.1:" + port, believes: []string{"X-Forwarded-User", "x-forwarded-user", "X_Forwarded_User", "X.Forwarded.User", "x_forwarded.USER"}}
 }
 
 // phpBehindApache is told of no name but those of letters, digits and dashes. Apache joins what comes twice.
@@ -191,14 +108,14 @@ func phpBehindApache(t *testing.T) appServer {
 	if _, err := os.Stat(modules); errors.Is(err, fs.ErrNotExist) {
 		gatewaytest.Lacks(t, "no modules of Apache in "+modules)
 	}
-	address := listening(t, "Apache", func(address string) *exec.Cmd {
+	port := gatewaytest.Listening(t, "Apache", func(port string) *exec.Cmd {
 		var load strings.Builder
 		for _, module := range []string{"mpm_event", "authz_core", "alias", "proxy", "proxy_fcgi"} {
 			fmt.Fprintf(&load, "LoadModule %[1]s_module %[2]s/mod_%[1]s.so\n", module, modules)
 		}
-		dir := appDir(t, map[string]string{"app.php": phpReceived, "httpd.conf": load.String() + `ServerRoot @DIR@
+		dir := gatewaytest.WorkDir(t, map[string]string{"app.php": phpReceived, "httpd.conf": load.String() + `ServerRoot @DIR@
 ServerName app.test
-Listen ` + address + `
+Listen 127.0.0.1:` + port + `
 User www-data
 Group www-data
 PidFile @DIR@/pid
@@ -214,13 +131,13 @@ ProxyFCGIBackendType GENERIC
 `})
 		return exec.Command(program, "-d", dir, "-f", filepath.Join(dir, "httpd.conf"), "-D", "FOREGROUND")
 	})
-	return appServer{name: "apache", address: address, believes: []string{"X-Forwarded-User", "x-forwarded-user"}}
+	return appServer{name: "apache", address: "127.0.0.1:" + port, believes: []string{"X-Forwarded-User", "x-forwarded-user"}}
 }
 
 // pythonWSGI is the WSGI server of Python's own library. It takes an underscore for a dash, and joins what comes twice.
 func pythonWSGI(t *testing.T) appServer {
 	t.Helper()
-	said, ended := runServer(t, "wsgiref", exec.Command(gatewaytest.Need(t, "python3"), "-u", "-c", `
+	said, ended := gatewaytest.Run(t, "wsgiref", exec.Command(gatewaytest.Need(t, "python3"), "-u", "-c", `
 import json, socketserver, urllib.parse
 from wsgiref.simple_server import WSGIServer, make_server
 class Server(socketserver.ThreadingMixIn, WSGIServer):

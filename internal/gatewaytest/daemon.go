@@ -40,25 +40,29 @@ func WorkDir(t testing.TB, files map[string]string) string {
 	return dir
 }
 
-// Daemon runs a server of somebody else's until the end of the test, and waits until its port of loopback answers. What it prints
-// is returned, and shown if the test fails.
-func Daemon(t testing.TB, name, port string, cmd *exec.Cmd) *Lines {
+// Run runs a program of somebody else's until the end of the test, by when it has to end by itself. What it prints is returned, and shown if
+// the test fails. ended is closed when it has ended.
+func Run(t testing.TB, name string, cmd *exec.Cmd) (log *Lines, ended <-chan struct{}) {
 	t.Helper()
-	log := &Lines{}
+	log = &Lines{}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.WaitDelay = time.Second // children that have the log open are not waited for
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		cmd.Wait()
+	}()
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
-		case <-time.After(5 * time.Second):
+		case <-over:
+		case <-time.After(10 * time.Second):
 			cmd.Process.Kill()
-			<-ended
+			<-over
+			t.Errorf("%s did not end by itself", name)
 		}
 		if t.Failed() {
 			const most = 2 << 10
@@ -66,11 +70,43 @@ func Daemon(t testing.TB, name, port string, cmd *exec.Cmd) *Lines {
 			t.Logf("the end of what %s said:\n%s", name, text[max(0, len(text)-most):])
 		}
 	})
+	return log, over
+}
+
+// Daemon runs a server of somebody else's, as Run does, and waits until its port of loopback answers.
+func Daemon(t testing.TB, name, port string, cmd *exec.Cmd) *Lines {
+	t.Helper()
+	log, ended := Run(t, name, cmd)
+	if !listens(t, name, port, ended) {
+		t.Fatalf("%s has ended: %v\n%s", name, cmd.ProcessState, log)
+	}
+	return log
+}
+
+// Listening is Daemon on a port that was free a moment ago; if somebody else has taken it since, on another.
+func Listening(t testing.TB, name string, command func(port string) *exec.Cmd) (port string) {
+	t.Helper()
+	for range 5 {
+		port = FreePort(t)
+		log, ended := Run(t, name, command(port))
+		if listens(t, name, port, ended) {
+			return port
+		}
+		if !strings.Contains(log.String(), "Address already in use") {
+			t.Fatalf("%s has ended:\n%s", name, log)
+		}
+	}
+	t.Fatalf("%s found no free port", name)
+	return ""
+}
+
+// listens waits until a port of loopback answers; false if the program that is to listen there has ended.
+func listens(t testing.TB, name, port string, ended <-chan struct{}) (yes bool) {
+	t.Helper()
 	Await(t, name+" listens", func() bool {
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s has ended: %v\n%s", name, err, log)
+		case <-ended:
+			return true
 		default:
 		}
 		c, err := net.Dial("tcp", "127.0.0.1:"+port)
@@ -78,7 +114,8 @@ func Daemon(t testing.TB, name, port string, cmd *exec.Cmd) *Lines {
 			return false
 		}
 		c.Close()
+		yes = true
 		return true
 	})
-	return log
+	return yes
 }

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -150,6 +152,19 @@ func Header(head, name string) []string {
 			out = append(out, strings.TrimSpace(v))
 		}
 	}
+	return out
+}
+
+// Sharing are the headers of an answer that speak to pages of other origins, sorted, "Name: value".
+func Sharing(h http.Header) (out []string) {
+	for name, values := range h {
+		for _, v := range values {
+			if strings.HasPrefix(name, "Access-Control-") || name == "Timing-Allow-Origin" {
+				out = append(out, name+": "+v)
+			}
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 

@@ -301,6 +301,11 @@ func (d *draft) answersProxies(r *route) {
 	r.asked = r.upstream == "" && len(d.o.AskedBy) > 0
 }
 
+// goesOnAnswering reports whether there is such a route.
+func (d *draft) goesOnAnswering() bool {
+	return slices.ContainsFunc(d.routes, func(r *route) bool { return r.asked })
+}
+
 func (d *draft) upstreamOf(host string) string {
 	if u := d.o.Upstreams[host]; u != "" {
 		return u
@@ -416,7 +421,7 @@ func (d *draft) result() (*Result, error) {
 			break
 		}
 	}
-	if slices.ContainsFunc(d.routes, func(r *route) bool { return r.asked }) {
+	if d.goesOnAnswering() {
 		d.trustAsking()
 	}
 	needs := slices.ContainsFunc(d.routes, func(r *route) bool { return r.access == config.AccessSignedIn && len(r.allow) == 0 })

@@ -173,7 +173,6 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// A configuration with the notes on top is the same configuration.
 // Where the proxy in front goes on asking, routes have no upstream, that proxy is trusted, and what it asks at is there.
 func TestAskedBy(t *testing.T) {
 	t.Parallel()
@@ -228,6 +227,7 @@ rule.health.rule = Path("/health")`)}, "[192.0.2.7/32]", ""},
 	}
 }
 
+// A configuration with the notes on top is the same configuration.
 func TestComments(t *testing.T) {
 	t.Parallel()
 	o := everything()

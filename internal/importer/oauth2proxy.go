@@ -507,7 +507,7 @@ func (d *oauth) applications() {
 		d.addRoute(r)
 	}
 	switch {
-	case d.asked && slices.ContainsFunc(d.routes, func(r *route) bool { return r.asked }):
+	case d.asked && d.goesOnAnswering():
 		d.set(item{"endpoints.aliases", "--asked-by", config.AliasesOAuth2Proxy})
 	case d.asked:
 		d.note("upstreams", "it answered another proxy's questions; Portero stands in front of the application itself, at --upstream")
