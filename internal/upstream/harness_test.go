@@ -344,11 +344,11 @@ func serveHTTP(t testing.TB, h http.Handler) app {
 	return app{s}
 }
 
-// fill writes until nobody takes any more.
+// fill writes until nobody has taken a byte for a second: everything between is full, and not only slow.
 func fill(c net.Conn, data []byte) {
 	for {
-		c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-		if _, err := c.Write(data); err != nil {
+		c.SetWriteDeadline(time.Now().Add(time.Second))
+		if n, err := c.Write(data); err != nil && n == 0 {
 			c.SetWriteDeadline(time.Time{})
 			return
 		}
